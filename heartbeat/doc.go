@@ -1,0 +1,52 @@
+// Package heartbeat says that a service is alive, and knows which one is not.
+//
+// A [Publisher] sends a small JSON message, the beat, at a steady pace, independent of the work of the process. A
+// [Monitor] judges the instances of all services by the age of their newest beat.
+//
+//	pub, err := heartbeat.NewPublisher(rdb, "geocoding", heartbeat.Config{})
+//	if err != nil {
+//		return err
+//	}
+//	err = pub.Collect("pending_requests", func(context.Context) (any, error) { return pending.Load(), nil })
+//	if err != nil {
+//		return err
+//	}
+//	var wg sync.WaitGroup
+//	wg.Go(func() { failure = pub.Run(ctx) })
+//	defer wg.Wait() // or the goodbye is lost
+//
+// # A beat
+//
+//	{"service_name":"geocoding","instance_id":"2f1c…","timestamp":"2025-01-16T08:30:00.123456+00:00",
+//	 "uptime_seconds":3600.5,"heartbeat_count":60,"memory_usage_mb":156.3,"cpu_usage_percent":12.5,
+//	 "pending_requests":17,
+//	 "upbeat":{"v":1,"interval_seconds":60,"state":"running","tick_late_seconds":0,"run":"QX…"}}
+//
+// Everything flat but the first seven names is the service's own; everything that this package adds is within
+// "upbeat". The beat is published on health:service:<service>:heartbeat, kept for a while at
+// health:last:<service>:<instance>, and added to a stream when one is configured.
+//
+// # What is guaranteed
+//
+// A beat is one pipelined round trip (in Redis Cluster one for each node concerned, side by side), sent at most
+// once: a lost reply never makes two beats out of one. It is bounded in time by less than the interval, even
+// with a client that does not heed contexts, so that a beat that fails never keeps the next one from its time. A
+// collector that hangs, panics, errs or returns what JSON can't hold costs its own field alone. heartbeat_count
+// grows with every attempt, so that readers can count what they missed.
+//
+// The monitor never compares a sender's clock with its own: ages are measured on the local monotonic clock, from the
+// moment when a message entered the broker. Beats that come twice, late or in disorder never move an instance back,
+// and no input makes it panic or grow without bound.
+//
+// # What is not
+//
+// Pub/sub delivers to who listens at that moment: a beat may be lost, which is why the newest is kept, too. A
+// goodbye may be lost like any other beat. A beat proves that the process runs and reaches Redis, not that its work
+// makes progress. Beats are not signed: who may publish in Redis may send them in anybody's name.
+//
+// # Concurrency and shutdown
+//
+// All exported methods are safe for concurrent use. No constructor starts anything; the only goroutines are those of
+// [Publisher.Run] and [Publisher.Beat], which have ended when Run returns nil. Cancel the context of Run to shut
+// down, after the work has been drained: the last beat says "stopped". Close the Redis client after that.
+package heartbeat

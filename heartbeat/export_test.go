@@ -1,0 +1,38 @@
+package heartbeat
+
+import (
+	"context"
+	"time"
+)
+
+// Usage is a reading of the process's figures, for tests to make up.
+type Usage = usage
+
+// NewUsage makes up a reading.
+func NewUsage(resident uint64, cpu time.Duration) Usage { return usage{resident, cpu} }
+
+// CPU is the processor time of a reading.
+func (u usage) CPU() time.Duration { return u.cpu }
+
+// Resident is the memory of a reading, in bytes.
+func (u usage) Resident() uint64 { return u.resident }
+
+// ReadUsage asks the operating system.
+var ReadUsage = readUsage
+
+// NewSimulated returns a publisher that knows no Redis and asks no operating system.
+func NewSimulated(
+	publish func(context.Context, []byte) error, read func(context.Context) (Usage, error), service string, cfg Config,
+) (*Publisher, error) {
+	cfg, err := cfg.complete(service)
+	if err != nil {
+		return nil, err
+	}
+	return newPublisher(publish, read, service, cfg), nil
+}
+
+// Places are where a publisher with this Config sends its beats.
+func (c Config) Places(service string) (channels []string, retainKey string, retain time.Duration, err error) {
+	c, err = c.complete(service)
+	return c.Channels, c.RetainKey, c.Retain, err
+}

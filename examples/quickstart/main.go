@@ -1,0 +1,111 @@
+// Quickstart runs the main job of upbeat on real processes: several workers
+// do work and say that they are alive, a consumer stores every message that
+// they send, and a table shows who is alive. Partway one worker is killed and
+// another is asked to stop, so that the difference can be seen.
+//
+//	go run ./examples/quickstart              # Redis and SQLite are embedded
+//	go run ./examples/quickstart -for 15s -json
+//	REDIS_URL=redis://… DATABASE_URL=postgres://… go run ./examples/quickstart
+//
+// It exits with 0 when every message that was published is stored once, with 1
+// when one was lost or doubled, and with 2 when it could not start.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// options are what the command line and the environment say.
+type options struct {
+	runFor   time.Duration // 0: until interrupted
+	json     bool
+	redis    string // "": embedded
+	database string // "": embedded
+}
+
+func main() {
+	redis.SetLogger(silent{})
+	if len(os.Args) == 2 && os.Args[1] == "worker" {
+		os.Exit(workerMain(os.Stdin, os.Stderr))
+	}
+	os.Exit(quickstart())
+}
+
+// silent keeps go-redis from writing to standard error in the middle of the table; what matters
+// comes back as an error, and the packages log that.
+type silent struct{}
+
+func (silent) Printf(context.Context, string, ...any) {}
+
+func quickstart() int {
+	opts, err := parseOptions(os.Args[1:], os.Getenv)
+	if errors.Is(err, flag.ErrHelp) {
+		return 0
+	}
+	if err != nil {
+		complain(err)
+		return 2
+	}
+	ctx, restore := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer restore()
+	// A second ^C ends the program at once.
+	context.AfterFunc(ctx, restore)
+
+	report, err := run(ctx, opts)
+	if err != nil {
+		complain(err)
+		if _, early := errors.AsType[*startError](err); early {
+			return 2
+		}
+		return 1
+	}
+	if opts.json {
+		err = json.NewEncoder(os.Stdout).Encode(report)
+	} else {
+		_, err = fmt.Fprintln(os.Stdout, report)
+	}
+	if err != nil || !report.Clean() {
+		return 1
+	}
+	return 0
+}
+
+// complain says what went wrong in one line.
+func complain(err error) {
+	fmt.Fprintln(os.Stderr, "quickstart:", printable(strings.ReplaceAll(err.Error(), "\n", "; ")))
+}
+
+func parseOptions(args []string, getenv func(string) string) (options, error) {
+	var o options
+	fs := flag.NewFlagSet("quickstart", flag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	fs.DurationVar(&o.runFor, "for", 0, "how long to run, at least 3s, such as `15s` (default: until ^C)")
+	fs.BoolVar(&o.json, "json", false, "print one summary object on standard output, and everything else on standard error")
+	fs.StringVar(&o.redis, "redis", getenv("REDIS_URL"), "`URL` of a Redis, redis://… or rediss://… (default: $REDIS_URL, else embedded)")
+	fs.StringVar(&o.database, "database", getenv("DATABASE_URL"), "`URL` of a Postgres, postgres://… (default: $DATABASE_URL, else embedded SQLite)")
+	if err := fs.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			fs.SetOutput(os.Stdout)
+			fs.Usage()
+		}
+		return o, err
+	}
+	switch {
+	case fs.NArg() > 0:
+		return o, fmt.Errorf("unexpected argument %q (try -h)", fs.Arg(0))
+	case o.runFor != 0 && o.runFor < shortestRun:
+		return o, fmt.Errorf("-for is %s: want at least %s, or leave it out to run until ^C", o.runFor, shortestRun)
+	}
+	return o, nil
+}

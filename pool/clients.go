@@ -1,0 +1,73 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Clients are the clients of one Redis. Safe for concurrent use.
+type Clients struct {
+	cfg      Config // resolved
+	standard redis.UniversalClient
+	blocking *Blocking
+	masters  int
+}
+
+// Open connects, and returns when the server has answered, or one error that names the address and what was wrong there: after 10
+// seconds per address at the latest, unless the server says that it is still loading its data, or that a failover is going on. Then it asks again
+// for as long as ctx allows. It returns early when ctx ends.
+func Open(ctx context.Context, cfg Config) (*Clients, error) {
+	cfg, err := cfg.resolved()
+	if err != nil {
+		return nil, err
+	}
+	c := &Clients{cfg: cfg, masters: 1}
+	if cfg.Cluster {
+		if c.masters, err = cfg.countMasters(ctx); err != nil {
+			return nil, err
+		}
+	}
+	control := cfg.newClient(controlConnections, false)
+	c.standard = cfg.newClient(c.perMaster(), true)
+	c.blocking = newBlocking(control, cfg.Profile)
+	if err := cfg.greet(ctx, c.standard); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	cfg.Logger.InfoContext(ctx, "pool: connected to Redis", "addr", strings.Join(cfg.Addrs, ","), "masters", c.masters,
+		"max_connections", c.perMaster()*c.masters, "blocking_connections", cfg.Profile.BlockingConnections)
+	return c, nil
+}
+
+// perMaster shares the profile's connections out among the masters.
+func (c *Clients) perMaster() int {
+	return max(1, c.cfg.Profile.MaxConnections/c.masters)
+}
+
+// Standard is the client for commands that don't block: a *redis.Client, or a *redis.ClusterClient in a Cluster. Don't close it, and don't use it
+// for BLPop and its like, which would hold its connections and ignore their context.
+//
+// It never repeats a command that may have run: see the package comment. When all connections are in use, a command waits up to 5 seconds
+// for one and then fails with redis.ErrPoolTimeout.
+func (c *Clients) Standard() redis.UniversalClient { return c.standard }
+
+// Blocking is the client for commands that wait.
+func (c *Clients) Blocking() *Blocking { return c.blocking }
+
+// Close ends waiting Blocking calls, waits for them (a second or so at most, if the server doesn't answer) and closes all
+// connections. Commands of Standard that are under way fail. It may be called again.
+func (c *Clients) Close() error {
+	errs := []error{c.blocking.close(), c.standard.Close()}
+	for i, err := range errs {
+		if errors.Is(err, redis.ErrClosed) {
+			errs[i] = nil
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("pool: close: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,65 @@
+package pool
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"syscall"
+	"time"
+)
+
+// dialTimeout bounds a dial, TLS handshake included.
+const dialTimeout = 5 * time.Second
+
+// dialer makes the connections of all clients. A dialer of our own is the only way to both set TCP_USER_TIMEOUT and have TLS obey the
+// context, as go-redis leaves TLS and keepalive to whoever brings one.
+type dialer struct {
+	tls       *tls.Config
+	keepAlive KeepAlive
+	sealed    bool // see transport
+}
+
+func (d dialer) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	socket, err := d.net().DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	t := &transport{Conn: socket, socket: socket, sealed: d.sealed}
+	if d.tls != nil {
+		secure := tls.Client(socket, d.tlsFor(addr))
+		if err := secure.HandshakeContext(ctx); err != nil {
+			_ = socket.Close()
+			return nil, err
+		}
+		t.Conn, t.opaque = secure, true
+	}
+	return t, nil
+}
+
+func (d dialer) net() *net.Dialer {
+	if d.keepAlive.Idle < 0 {
+		return &net.Dialer{KeepAlive: -1}
+	}
+	k := d.keepAlive
+	return &net.Dialer{
+		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: k.Idle, Interval: k.Interval, Count: k.Probes},
+		Control: func(network, _ string, c syscall.RawConn) error {
+			if network == "unix" {
+				return nil
+			}
+			return setUserTimeout(c, k.patience())
+		},
+	}
+}
+
+func (d dialer) tlsFor(addr string) *tls.Config {
+	cfg := d.tls.Clone()
+	if cfg.ServerName == "" {
+		if host, _, err := net.SplitHostPort(addr); err == nil {
+			cfg.ServerName = host
+		}
+	}
+	return cfg
+}

@@ -1,0 +1,109 @@
+package pool
+
+import (
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/upbeat-go/upbeat/internal/redisblock"
+)
+
+// shelf keeps blocking connections between calls, and counts those that are open.
+type shelf struct {
+	limit   int
+	maxIdle time.Duration // negative: no limit
+
+	mu     sync.Mutex // guards what follows
+	idle   []idleConn // the longest idle first
+	open   int
+	closed bool
+}
+
+type idleConn struct {
+	node  *redis.Client
+	conn  *redisblock.Conn
+	since time.Time
+}
+
+// take returns an idle connection to node; or nil, with one reserved that the caller is to open. At most limit callers may be between
+// take and give.
+func (s *shelf) take(node *redis.Client) *redisblock.Conn {
+	s.mu.Lock()
+	var found *redisblock.Conn
+	gone := s.expiredLocked()
+	for i := len(s.idle) - 1; i >= 0 && found == nil; i-- {
+		if s.idle[i].node == node {
+			found = s.removeLocked(i)
+		}
+	}
+	if found == nil {
+		// An idle connection to another node makes room.
+		if s.open >= s.limit && len(s.idle) > 0 {
+			gone = append(gone, s.removeLocked(0))
+			s.open--
+		}
+		s.open++
+	}
+	s.mu.Unlock()
+	closeAll(gone)
+	return found
+}
+
+// give is the end of take, with a connection that is still good or nil.
+func (s *shelf) give(node *redis.Client, conn *redisblock.Conn) {
+	s.mu.Lock()
+	keep := conn != nil && !s.closed
+	if keep {
+		s.idle = append(s.idle, idleConn{node, conn, time.Now()})
+	} else {
+		s.open--
+	}
+	s.mu.Unlock()
+	if !keep && conn != nil {
+		_ = conn.Close()
+	}
+}
+
+func (s *shelf) close() {
+	s.mu.Lock()
+	s.closed = true
+	var gone []*redisblock.Conn
+	for len(s.idle) > 0 {
+		gone = append(gone, s.removeLocked(0))
+		s.open--
+	}
+	s.mu.Unlock()
+	closeAll(gone)
+}
+
+func (s *shelf) stats() BlockingStats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return BlockingStats{
+		MaxConnections:       s.limit,
+		CreatedConnections:   s.open,
+		AvailableConnections: len(s.idle),
+		InUseConnections:     s.open - len(s.idle),
+	}
+}
+
+func (s *shelf) expiredLocked() (gone []*redisblock.Conn) {
+	for len(s.idle) > 0 && s.maxIdle >= 0 && time.Since(s.idle[0].since) > s.maxIdle {
+		gone = append(gone, s.removeLocked(0))
+		s.open--
+	}
+	return gone
+}
+
+func (s *shelf) removeLocked(i int) *redisblock.Conn {
+	conn := s.idle[i].conn
+	s.idle = append(s.idle[:i], s.idle[i+1:]...)
+	return conn
+}
+
+func closeAll(conns []*redisblock.Conn) {
+	for _, conn := range conns {
+		_ = conn.Close()
+	}
+}

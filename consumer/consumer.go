@@ -1,0 +1,188 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+)
+
+// Consumer hands the messages of a Source to a handler. Its methods are safe for concurrent use.
+type Consumer[T any] struct {
+	cfg     Config
+	src     Source
+	log     *slog.Logger
+	decode  func(*Message[T]) error
+	handler func(ctx context.Context, unit []*Message[T]) error
+
+	budget  *budget
+	queue   *queue[T]
+	crew    []*worker[T]
+	workers sync.WaitGroup
+	outage  *outage
+	settler *settler
+	graves  *settler // gets nothing where the source keeps dead letters
+
+	tally     tally
+	successes atomic.Uint64 // calls of the handler that returned no error
+}
+
+// New returns a consumer that hands handler one message at a time. Nothing starts before Run. The consumer takes src over: Run
+// closes it if it is a [Closer].
+//
+// A handler that returns nil is done with the message. The error tells what becomes of it otherwise: see the package's comment. The
+// context of a handler ends when draining takes longer than Config.DrainTimeout.
+func New[T any](src Source, handler func(ctx context.Context, m *Message[T]) error, cfg Config) (*Consumer[T], error) {
+	if handler == nil {
+		return nil, errors.New("consumer: handler is nil")
+	}
+	return build(src, cfg, singly, func(ctx context.Context, unit []*Message[T]) error {
+		return handler(ctx, unit[0])
+	})
+}
+
+// NewBatch is New for a handler of batches, of up to Config.BatchSize messages in the order in which they were received. The slice
+// belongs to the handler.
+//
+// A handler that returns nil is done with all messages but those that it marked with [Message.Fail]. If it returns an error nothing
+// counts as done: the messages that it marked, or the one that the error names by a method FailedIndex() int, have failed, and
+// the rest is handed over again. Without such a hint the batch is halved until the culprits are found.
+func NewBatch[T any](src Source, handler func(ctx context.Context, batch []*Message[T]) error, cfg Config) (*Consumer[T], error) {
+	if handler == nil {
+		return nil, errors.New("consumer: handler is nil")
+	}
+	return build(src, cfg, defaultBatchSize, func(ctx context.Context, unit []*Message[T]) error {
+		batch := slices.Clone(unit) // which the handler may sort
+		err := handler(ctx, batch)
+		if named, ok := errors.AsType[interface {
+			error
+			FailedIndex() int
+		}](err); ok {
+			if i := named.FailedIndex(); 0 <= i && i < len(batch) && batch[i] != nil {
+				batch[i].Fail(err)
+			}
+		}
+		return err
+	})
+}
+
+func build[T any](
+	src Source, cfg Config, batchSize int, handler func(ctx context.Context, unit []*Message[T]) error,
+) (*Consumer[T], error) {
+	if src == nil {
+		return nil, errors.New("consumer: source is nil")
+	}
+	cfg, err := cfg.withDefaults(batchSize)
+	if _, keeps := src.(DeadKeeper); !keeps && cfg.DeadLetter == nil {
+		err = errors.Join(err, fmt.Errorf("consumer: Config.DeadLetter is nil: want a function, as %T keeps no dead letters", src))
+	}
+	if err != nil {
+		return nil, err
+	}
+	c := &Consumer[T]{cfg: cfg, src: src, log: cfg.Logger, decode: decoder[T](cfg.Decode), handler: handler, queue: newQueue[T]()}
+	c.budget = newBudget(Credit{Count: cfg.MaxInFlight, Bytes: cfg.MaxBytes}, c.readers())
+	c.outage = newOutage(c.log, func(on bool) {
+		c.budget.hold(on)
+		c.queue.hold(on)
+	})
+	c.settler = newSettler("settle messages", c.log, src.Settle, c.settled)
+	c.graves = newSettler("keep dead letters", c.log, c.bury, c.buried)
+	for range cfg.Concurrency {
+		c.crew = append(c.crew, &worker[T]{c: c})
+	}
+	c.tally.lag.Store(-1)
+	return c, nil
+}
+
+func (c *Consumer[T]) readers() int {
+	if p, ok := c.src.(Parallel); ok {
+		return max(1, p.Readers())
+	}
+	return 1
+}
+
+// invoke calls the handler. Its panic becomes an error.
+func (c *Consumer[T]) invoke(ctx context.Context, unit []*Message[T]) (err error) {
+	defer recovered(&err)
+	return c.handler(ctx, unit)
+}
+
+// transient asks Config.IsTransient. A panic there counts as no.
+func (c *Consumer[T]) transient(err error) (yes bool) {
+	var panicked error
+	defer recovered(&panicked)
+	return c.cfg.IsTransient(err)
+}
+
+func (c *Consumer[T]) succeeded() {
+	c.successes.Add(1)
+	c.outage.end()
+}
+
+// settle passes outcomes on to where they are stored.
+func (c *Consumer[T]) settle(outcomes []Outcome) {
+	c.tally.count(outcomes)
+	isDead := func(o Outcome) bool { return o.Kind == Dead }
+	if c.cfg.DeadLetter == nil || !slices.ContainsFunc(outcomes, isDead) {
+		c.settler.push(outcomes...)
+		return
+	}
+	for _, o := range outcomes {
+		if isDead(o) {
+			c.graves.push(o)
+		} else {
+			c.settler.push(o)
+		}
+	}
+}
+
+// settled takes note of what the source has stored.
+func (c *Consumer[T]) settled(batch []Outcome) {
+	var done Credit
+	for _, o := range batch {
+		done.Count++
+		done.Bytes += o.size
+	}
+	c.budget.refund(done)
+	if keeper, ok := c.src.(DeadKeeper); ok {
+		c.reportDead(batch, keeper.KeepsDead())
+	}
+}
+
+// bury hands dead letters to the function of the Config.
+func (c *Consumer[T]) bury(ctx context.Context, batch []Outcome) error {
+	dead := make([]DeadLetter, len(batch))
+	for i, o := range batch {
+		dead[i] = DeadLetter{Raw: o.Raw, Err: o.Err}
+	}
+	return c.cfg.DeadLetter(ctx, dead)
+}
+
+// buried acks what is kept.
+func (c *Consumer[T]) buried(batch []Outcome) {
+	c.reportDead(batch, "Config.DeadLetter")
+	for i := range batch {
+		batch[i].Kind = Ack
+	}
+	c.settler.push(batch...)
+}
+
+// reportDead logs one line per batch: a flood of dead letters is no flood of lines.
+func (c *Consumer[T]) reportDead(batch []Outcome, where string) {
+	count := 0
+	var first Outcome
+	for _, o := range batch {
+		if o.Kind == Dead {
+			if count == 0 {
+				first = o
+			}
+			count++
+		}
+	}
+	if count > 0 {
+		c.log.Error("consumer: dead letters", "count", count, "kept_in", where, "first", first.ID, "attempts", first.Attempt, "error", first.Err)
+	}
+}

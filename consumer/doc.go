@@ -1,0 +1,40 @@
+// Package consumer handles every message of a source, so many at a time, and loses none.
+//
+//	src, err := redisstream.New(rdb, redisstream.Config{Streams: []string{"orders"}, Group: "billing"})
+//	…
+//	c, err := consumer.New(src, func(ctx context.Context, m *consumer.Message[Order]) error {
+//		return bill(ctx, m.Value)
+//	}, consumer.Config{})
+//	…
+//	var wg sync.WaitGroup
+//	wg.Go(func() { err = c.Run(ctx) }) // until ctx ends, and then for as long as it takes to drain
+//
+// [New] hands out one message at a time, [NewBatch] as many as are there: what goes into a database goes there best in one statement.
+//
+// # What it guarantees
+//
+//   - Each message is handled until a handler is done with it or it is kept as a dead letter; only then is it acked. So it is handled at
+//     least once if its source delivers at least once, and more than once after a crash: handlers have to be idempotent.
+//   - At most Config.Concurrency handlers run, at most Config.MaxInFlight messages and about Config.MaxBytes of payload are held.
+//   - A message that fails by itself is tried again after a while, Config.MaxAttempts times in all, and is then a dead letter. So
+//     is one that can't be decoded, or whose error is marked with [Permanent]. In the meantime all others go on.
+//   - An outage makes no dead letters. An error that [IsTransient], or Config.IsTransient, tells from a message's own fault gets a few
+//     quick tries. If nobody gets through in that time, intake pauses and one handler at a time probes, until one message is
+//     handled. If others do get through, the message is put aside for Config.MaxBackoff, as often as it takes: no attempt is counted.
+//   - A panic of a handler is a failure like another; its error is a [*PanicError]. A handler that ends its goroutine costs no slot.
+//   - A failed batch costs its good messages nothing: see [NewBatch].
+//
+// # What it does not
+//
+// It keeps no order: messages are started in the order in which they were received, side by side. It sets no deadline for handlers. A message that kills the
+// process every time comes back every time, as nobody is left to count that.
+//
+// # Shutdown
+//
+// Run returns when its context has ended and what was started is handled and settled, or when [Config].DrainTimeout is over: see
+// [Consumer.Run]. Wait for it before main returns.
+//
+// # Concurrency
+//
+// A Consumer is safe for concurrent use. Handlers run on goroutines of their own, Config.Concurrency of them.
+package consumer

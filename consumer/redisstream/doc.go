@@ -1,0 +1,46 @@
+// Package redisstream is a source for package consumer: Redis Streams, read by a consumer group, at least once.
+//
+//	src, err := redisstream.New(rdb, redisstream.Config{Streams: []string{"orders"}, Group: "billing"})
+//	…
+//	c, err := consumer.New(src, handler, consumer.Config{})
+//
+// Any number of processes with the same group share the streams. The group is made when it isn't there, and then begins with the oldest
+// entry: nothing that was published before is missed.
+//
+// # Messages
+//
+// The payload of a message is the entry's field "payload", or another one that Config.Field names; every field is a header. Its
+// ID is "<stream>/<entry id>", and its time is that of the entry's id: the time at which Redis got it.
+//
+// # What it guarantees
+//
+//   - An entry is acked when its message is done, not before. What a consumer held when it was killed goes to another one after
+//     Config.Lease. A consumer that is started again under the same name gets it at once.
+//   - Leases are renewed for as long as a message is held, by a script that looks whose it is: a slow handler is stolen nothing from,
+//     and steals nothing back.
+//   - Attempts are counted by failures alone. They are kept in Redis, as the entry's delivery count, and so survive the process; neither a
+//     crash nor a drain raises them. A failed message waits in Redis, too: any consumer of the group takes it when its time has come.
+//     That time is at most a Lease away.
+//   - A dead letter is added to the stream "<stream>:dead" and acked in one step, so it is there once. It has the fields of the entry, and
+//     upbeat_reason, upbeat_attempts, upbeat_group, upbeat_id (of the message) and, after a panic, upbeat_stack. In a cluster the name
+//     is "{<stream>}:dead", which lies on the same node, unless the stream's name has a hash tag of its own. Nothing trims that stream.
+//   - When the group is gone (after a flush, or a failover to a replica that didn't know it) it is made again at the lowest entry that
+//     this consumer doesn't know to be settled, less two leases for what others held: entries are delivered twice rather than not at all.
+//
+// # What it does not
+//
+// Entries that Redis trims (MAXLEN, MINID, XDEL) before they were handled are lost: they are counted in consumer.Stats.Lost where
+// somebody held them already. After a failover, Redis itself may have forgotten what was written last. When a reply is lost on the
+// way, its messages come again after a Lease.
+//
+// # Requirements
+//
+// Redis 6.2 or newer, or a server like it: a *redis.Client (plain or with Sentinel) or a *redis.ClusterClient. A consumer uses one connection of its own
+// for each stream, beside those of the client. Allowed have to be XREADGROUP, XACK, XADD, XGROUP, XINFO, XRANGE, XREVRANGE, XPENDING,
+// XCLAIM, XAUTOCLAIM, EVAL and, better than not, CLIENT ID and CLIENT UNBLOCK.
+//
+// # Concurrency and shutdown
+//
+// A Source serves one consumer, which closes it at the end of its Run. Consumers that end are removed from the group
+// once they have nothing pending; names that nothing was heard of for an hour are removed by those that start.
+package redisstream

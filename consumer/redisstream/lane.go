@@ -1,0 +1,188 @@
+package redisstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/upbeat-go/upbeat/consumer"
+	"github.com/upbeat-go/upbeat/internal/redisblock"
+)
+
+// firstBatch is what the first read asks for, before it is known how large entries are. It doubles with each read that was full.
+const firstBatch = 16
+
+// lane reads one stream. One goroutine at a time reads, while others settle and extend.
+type lane struct {
+	src          *Source
+	stream, dead string
+	ledger       ledger
+	alarm        alarm
+
+	// What follows belongs to the goroutine that reads.
+	conn     *redisblock.Conn
+	grouped  bool      // the group is there, as far as is known
+	resumed  bool      // what this consumer had held under the same name is taken up
+	resume   entryID   // from here on it isn't
+	cursor   string    // where the search for entries to be delivered again goes on
+	searched time.Time // when it began
+	batch    int       // what a read asks for
+	avgBytes int64     // of a payload, lately
+}
+
+func newLane(s *Source, stream, dead string) *lane {
+	return &lane{
+		src: s, stream: stream, dead: dead, ledger: ledger{keep: 2 * s.cfg.Lease},
+		cursor: searchEnd, batch: min(firstBatch, s.cfg.Batch), avgBytes: 1,
+	}
+}
+
+// receive returns what is there, in this order: what this consumer held when it was stopped, what is to be delivered again, what is new.
+func (l *lane) receive(ctx context.Context, credit consumer.Credit) ([]consumer.Raw, error) {
+	entries, err := l.read(ctx, l.affordable(credit))
+	if err != nil {
+		// Whatever it was: the node may be another one by now, and the group may be gone.
+		l.grouped = false
+		l.hangUp()
+		return nil, fmt.Errorf("redisstream: read %s: %w", l.stream, err)
+	}
+	return l.deliver(entries), nil
+}
+
+func (l *lane) read(ctx context.Context, count int) (entries []redis.XMessage, err error) {
+	if err := l.open(ctx); err != nil {
+		return nil, err
+	}
+	if !l.resumed {
+		if entries, err = l.takeUp(ctx, count); err != nil || len(entries) > 0 {
+			return entries, err
+		}
+	}
+	if l.cursor != searchEnd || l.alarm.due() {
+		if entries, err = l.reclaim(ctx, count); err != nil || len(entries) > 0 {
+			return entries, err
+		}
+	}
+	return l.fresh(ctx, count)
+}
+
+func (l *lane) open(ctx context.Context) error {
+	if !l.grouped {
+		if err := l.ensureGroup(ctx); err != nil {
+			return err
+		}
+		l.grouped = true
+		l.alarm.set(time.Now())
+	}
+	if l.conn != nil {
+		return nil
+	}
+	node, err := redisblock.ClientFor(ctx, l.src.rdb, l.stream)
+	if err != nil {
+		return err
+	}
+	l.conn, err = redisblock.Open(ctx, node)
+	return err
+}
+
+func (l *lane) hangUp() {
+	if l.conn != nil {
+		_ = l.conn.Close()
+		l.conn = nil
+	}
+}
+
+// fresh waits for entries that nobody was given yet.
+func (l *lane) fresh(ctx context.Context, count int) ([]redis.XMessage, error) {
+	waiting, interrupt := context.WithCancel(ctx)
+	defer interrupt()
+	block := l.alarm.wait(l.src.cfg.Block, interrupt)
+	defer l.alarm.done()
+	if block <= 0 {
+		return nil, nil
+	}
+	args := redis.XReadGroupArgs{
+		Group: l.src.cfg.Group, Consumer: l.src.cfg.Consumer, Streams: []string{l.stream, ">"}, Count: int64(count),
+	}
+	var streams []redis.XStream
+	err := l.conn.Do(waiting, block, func(ctx context.Context, conn *redis.Conn, block time.Duration) (err error) {
+		args.Block = block
+		streams, err = conn.XReadGroup(ctx, &args).Result()
+		return err
+	})
+	switch {
+	case err == nil && len(streams) == 1:
+		return l.grow(count, streams[0].Messages), nil
+	case err == nil, errors.Is(err, redis.Nil), ctx.Err() == nil && waiting.Err() != nil:
+		return nil, nil
+	default:
+		return nil, err
+	}
+}
+
+// grow notes the highest id, and lets the next read be larger if this one was full and limited by nothing else.
+func (l *lane) grow(count int, entries []redis.XMessage) []redis.XMessage {
+	if len(entries) == 0 {
+		return nil
+	}
+	if id, ok := parseID(entries[len(entries)-1].ID); ok {
+		l.ledger.delivered(id)
+	}
+	if len(entries) == count && count == l.batch {
+		l.batch = min(2*l.batch, l.src.cfg.Batch)
+	}
+	return entries
+}
+
+// affordable is how many entries are likely to fit into credit.
+func (l *lane) affordable(credit consumer.Credit) int {
+	fitting := max(1, credit.Bytes/l.avgBytes)
+	return int(min(int64(credit.Count), int64(l.batch), fitting))
+}
+
+// deliver enters entries in the ledger and makes messages of them.
+func (l *lane) deliver(entries []redis.XMessage) []consumer.Raw {
+	if len(entries) == 0 {
+		return nil
+	}
+	b := &batch{lane: l, entries: make([]entry, len(entries))}
+	raws := make([]consumer.Raw, len(entries))
+	bytes := int64(0)
+	for i, e := range entries {
+		b.entries[i] = entry{batch: b, id: e.ID}
+		payload, _ := e.Values[l.src.cfg.Field].(string)
+		bytes += int64(len(payload))
+		id, _ := parseID(e.ID)
+		raws[i] = consumer.Raw{
+			ID: l.messageID(e.ID), At: id.time(), Attempt: int(max(1, e.DeliveredCount)),
+			Payload: []byte(payload), Headers: fields(e.Values), Token: &b.entries[i],
+		}
+	}
+	l.ledger.add(b)
+	mean := bytes / int64(len(entries))
+	l.avgBytes = max(1, mean, (3*l.avgBytes+mean)/4) // up at once, down slowly
+	return raws
+}
+
+func (l *lane) messageID(id string) string { return l.stream + "/" + id }
+
+// fields are those of an entry.
+type fields map[string]any
+
+// Header returns the field of that name.
+func (f fields) Header(name string) string {
+	s, _ := f[name].(string)
+	return s
+}
+
+func (l *lane) close(ctx context.Context) error {
+	l.hangUp()
+	err := l.eval(ctx, leaveScript, l.src.cfg.Group, l.src.cfg.Consumer).Err()
+	if err != nil && !isGroupGone(err) {
+		return fmt.Errorf("redisstream: leave group %s of %s: %w", l.src.cfg.Group, l.stream, err)
+	}
+	return nil
+}

@@ -1,0 +1,146 @@
+package redisstream
+
+import (
+	"maps"
+	"slices"
+	"sync"
+	"time"
+)
+
+// ledger knows which entries of a stream are with this consumer. Safe for concurrent use.
+type ledger struct {
+	keep time.Duration // of parked
+
+	mu      sync.Mutex
+	batches []*batch             // with open entries, and some that have none any more
+	parked  map[string]time.Time // given back to be tried again, and when: after keep, another consumer has taken it over
+	last    entryID              // the highest that the group has delivered, as far as is known
+	known   bool                 // last has been set
+}
+
+// batch is what one read brought.
+type batch struct {
+	lane    *lane
+	entries []entry
+	open    int       // how many of them are not settled
+	touched time.Time // when their lease began
+}
+
+// entry is the consumer.Raw.Token of its message.
+type entry struct {
+	batch   *batch
+	id      string
+	settled bool
+}
+
+// add records a batch that was received just now.
+func (l *ledger) add(b *batch) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	b.open, b.touched = len(b.entries), time.Now()
+	l.batches = slices.DeleteFunc(l.batches, func(b *batch) bool { return b.open == 0 })
+	l.batches = append(l.batches, b)
+	for i := range b.entries {
+		delete(l.parked, b.entries[i].id)
+	}
+}
+
+// delivered moves last forward.
+func (l *ledger) delivered(id entryID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.known = true
+	if id.compare(l.last) > 0 {
+		l.last = id
+	}
+}
+
+// settle records that e is no longer held.
+func (l *ledger) settle(e *entry) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.settleLocked(e)
+}
+
+func (l *ledger) settleLocked(e *entry) {
+	if !e.settled {
+		e.settled = true
+		e.batch.open--
+	}
+}
+
+// park is settle for an entry that is to come again.
+func (l *ledger) park(e *entry) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.settleLocked(e)
+	if l.parked == nil {
+		l.parked = map[string]time.Time{}
+	}
+	l.parked[e.id] = time.Now()
+}
+
+// held returns the ids of all open entries.
+func (l *ledger) held() map[string]bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	ids := map[string]bool{}
+	for e := range l.openLocked {
+		ids[e.id] = true
+	}
+	return ids
+}
+
+// expiring returns the open entries whose lease began at least age ago. Called regularly, it also forgets what was parked long ago.
+func (l *ledger) expiring(age time.Duration) (entries []*entry) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	maps.DeleteFunc(l.parked, func(_ string, since time.Time) bool { return time.Since(since) > l.keep })
+	for e := range l.openLocked {
+		if time.Since(e.batch.touched) >= age {
+			entries = append(entries, e)
+		}
+	}
+	return entries
+}
+
+// renewed records a new lease for the batches of these entries, that began at since. Those that are lost are held no longer.
+func (l *ledger) renewed(entries []*entry, since time.Time, lost map[string]bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, e := range entries {
+		e.batch.touched = since
+		if lost[e.id] {
+			l.settleLocked(e)
+		}
+	}
+}
+
+// lowest returns the lowest id that is not known to be settled. It reports false if nothing is known at all.
+func (l *ledger) lowest() (entryID, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	low := l.last
+	lower := func(s string) {
+		if id, ok := parseID(s); ok && id.compare(low) < 0 {
+			low = id
+		}
+	}
+	for e := range l.openLocked {
+		lower(e.id)
+	}
+	for id := range l.parked {
+		lower(id)
+	}
+	return low, l.known
+}
+
+func (l *ledger) openLocked(yield func(*entry) bool) {
+	for _, b := range l.batches {
+		for i := range b.entries {
+			if e := &b.entries[i]; !e.settled && !yield(e) {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,140 @@
+package redisstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/upbeat-go/upbeat/internal/backoff"
+)
+
+// searchEnd is the cursor of XAUTOCLAIM before the first and after the last entry.
+const searchEnd = "0-0"
+
+const (
+	// reclaimEvery is how often a lane looks for entries of dead consumers, without being woken for one.
+	reclaimEvery = 5 * time.Second
+	// sweepAfter is for how long nothing must have been heard of a consumer for its name to be removed.
+	sweepAfter = time.Hour
+)
+
+// reclaim takes over entries whose lease is over: those of dead consumers, and those whose pause before another attempt is.
+func (l *lane) reclaim(ctx context.Context, count int) ([]redis.XMessage, error) {
+	if l.cursor == searchEnd {
+		l.searched = time.Now()
+	}
+	for {
+		lease := l.src.cfg.Lease.Milliseconds()
+		cursor, entries, err := l.find(ctx, reclaimScript, lease, l.cursor, min(count, scriptSize))
+		if err != nil {
+			return nil, fmt.Errorf("reclaim: %w", err)
+		}
+		if l.cursor = cursor; cursor == searchEnd {
+			l.alarm.clear(l.searched)
+			l.alarm.set(l.searched.Add(backoff.Shorten(min(reclaimEvery, l.src.cfg.Lease/4), 0.2, rand.Float64())))
+		}
+		if entries = l.others(entries); len(entries) > 0 || cursor == searchEnd {
+			return entries, nil
+		}
+	}
+}
+
+// others leaves out what is held here: entries whose lease ran out because it could not be renewed.
+func (l *lane) others(entries []redis.XMessage) (rest []redis.XMessage) {
+	if len(entries) == 0 {
+		return nil
+	}
+	held := l.ledger.held()
+	for _, e := range entries {
+		if !held[e.ID] {
+			rest = append(rest, e)
+		}
+	}
+	return rest
+}
+
+// takeUp returns what this consumer held in an earlier life. Before its first call nothing is held in this one.
+func (l *lane) takeUp(ctx context.Context, count int) ([]redis.XMessage, error) {
+	if l.resume == (entryID{}) {
+		// Names pile up otherwise. It isn't worth a failure.
+		_ = l.eval(ctx, sweepScript, l.src.cfg.Group, l.src.cfg.Consumer, sweepAfter.Milliseconds()).Err()
+	}
+	for {
+		last, entries, err := l.find(ctx, takeUpScript, l.resume.String(), min(count, scriptSize))
+		if err != nil {
+			return nil, fmt.Errorf("take up: %w", err)
+		}
+		id, more := parseID(last)
+		if !more {
+			l.resumed = true
+			return nil, nil
+		}
+		if l.resume = id.next(); len(entries) > 0 {
+			return entries, nil
+		}
+	}
+}
+
+var errReply = errors.New("unexpected reply of a script")
+
+// find runs one of the scripts that return where to go on, how many entries have no data any more, and the others.
+func (l *lane) find(ctx context.Context, script string, args ...any) (next string, entries []redis.XMessage, err error) {
+	args = append([]any{l.src.cfg.Group, l.src.cfg.Consumer}, args...)
+	reply, err := l.eval(ctx, script, args...).Slice()
+	if err != nil {
+		return "", nil, err
+	}
+	next, gone, entries, ok := parseFound(reply)
+	if !ok {
+		return "", nil, fmt.Errorf("%w: %.200q", errReply, reply)
+	}
+	if gone > 0 {
+		l.src.lost.Add(gone)
+		l.src.cfg.Logger.Warn("redisstream: entries were trimmed or deleted before they were handled", "stream", l.stream, "count", gone)
+	}
+	return next, entries, nil
+}
+
+// parseFound reads {next, gone, {{id, attempts, {name, value, …}}, …}}.
+func parseFound(reply []any) (next string, gone int64, entries []redis.XMessage, ok bool) {
+	if len(reply) != 3 {
+		return "", 0, nil, false
+	}
+	next, isString := reply[0].(string)
+	gone, isInt := reply[1].(int64)
+	list, isList := reply[2].([]any)
+	for _, item := range list {
+		e, ok := parseEntry(item)
+		if !ok {
+			return "", 0, nil, false
+		}
+		entries = append(entries, e)
+	}
+	return next, gone, entries, isString && isInt && isList
+}
+
+func parseEntry(item any) (e redis.XMessage, ok bool) {
+	parts, _ := item.([]any)
+	if len(parts) != 3 {
+		return e, false
+	}
+	id, isString := parts[0].(string)
+	attempts, isInt := parts[1].(int64)
+	flat, isList := parts[2].([]any)
+	if !isString || !isInt || !isList || len(flat)%2 != 0 {
+		return e, false
+	}
+	e = redis.XMessage{ID: id, DeliveredCount: attempts, Values: make(map[string]any, len(flat)/2)}
+	for i := 0; i < len(flat); i += 2 {
+		name, isString := flat[i].(string)
+		if !isString {
+			return e, false
+		}
+		e.Values[name] = flat[i+1]
+	}
+	return e, true
+}

@@ -1,0 +1,124 @@
+package redisstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/upbeat-go/upbeat/consumer"
+)
+
+// ackSize is how many entries one XACK names.
+const ackSize = 1000
+
+// Settle stores the outcomes, in one round trip.
+func (s *Source) Settle(ctx context.Context, outcomes []consumer.Outcome) error {
+	pipe := s.rdb.Pipeline()
+	settled := make([]*entry, 0, len(outcomes))
+	acks := make(map[*lane][]string, len(s.lanes))
+	returns := map[*lane][]consumer.Outcome{}
+	for _, o := range outcomes {
+		e, ours := o.Token.(*entry)
+		if !ours {
+			return fmt.Errorf("redisstream: message %s is of another source", o.ID)
+		}
+		l := e.batch.lane
+		switch o.Kind {
+		case consumer.Ack:
+			acks[l] = append(acks[l], e.id)
+		case consumer.Dead:
+			pipe.Eval(ctx, buryScript, []string{l.stream, l.dead}, l.letter(e.id, o)...)
+		default:
+			// Now, as it may be delivered again before the reply to this is here.
+			l.ledger.park(e)
+			returns[l] = append(returns[l], o)
+			continue
+		}
+		settled = append(settled, e)
+	}
+	for l, ids := range acks {
+		for part := range slices.Chunk(ids, ackSize) {
+			pipe.XAck(ctx, l.stream, s.cfg.Group, part...)
+		}
+	}
+	for l, list := range returns {
+		for part := range chunks(list) {
+			pipe.Eval(ctx, giveBackScript, []string{l.stream}, l.giveBack(part)...)
+		}
+	}
+	if err := execute(ctx, pipe); err != nil {
+		return fmt.Errorf("redisstream: settle: %w", err)
+	}
+	for l, list := range returns {
+		l.remind(list)
+	}
+	for _, e := range settled {
+		e.batch.lane.ledger.settle(e)
+	}
+	return nil
+}
+
+// execute returns what failed, apart from groups that are gone: then nothing is pending that could be settled.
+func execute(ctx context.Context, pipe redis.Pipeliner) error {
+	cmds, _ := pipe.Exec(ctx)
+	for _, cmd := range cmds {
+		if err := cmd.Err(); err != nil && !isGroupGone(err) {
+			return err
+		}
+	}
+	return nil
+}
+
+// giveBack returns the arguments of giveBackScript. An entry that has been idle for one lease is delivered again: it is given
+// a head start, so that this is the case after o.After.
+func (l *lane) giveBack(list []consumer.Outcome) []any {
+	args := []any{l.src.cfg.Group, l.src.cfg.Consumer}
+	for _, o := range list {
+		attempts := o.Attempt
+		if o.Kind == consumer.Retry {
+			attempts++
+		}
+		args = append(args, o.Token.(*entry).id, max(0, l.src.cfg.Lease-o.After).Milliseconds(), attempts)
+	}
+	return args
+}
+
+// remind sets the alarm for when list is to be delivered again.
+func (l *lane) remind(list []consumer.Outcome) {
+	now := time.Now()
+	for _, o := range list {
+		// A millisecond more, as Redis counts whole ones.
+		l.alarm.set(now.Add(min(o.After, l.src.cfg.Lease) + time.Millisecond))
+	}
+}
+
+const (
+	longestReason = 1 << 10
+	longestStack  = 8 << 10
+)
+
+// letter returns the arguments of buryScript: the fields of the entry, and why it is there.
+func (l *lane) letter(id string, o consumer.Outcome) []any {
+	ours := []any{
+		"upbeat_reason", cut(fmt.Sprint(o.Err), longestReason), "upbeat_attempts", o.Attempt,
+		"upbeat_group", l.src.cfg.Group, "upbeat_id", o.ID,
+	}
+	if p, ok := errors.AsType[*consumer.PanicError](o.Err); ok {
+		ours = append(ours, "upbeat_stack", cut(string(p.Stack), longestStack))
+	}
+	args := []any{l.src.cfg.Group, l.src.cfg.Consumer, id}
+	theirs, _ := o.Headers.(fields)
+	for name, value := range theirs {
+		if !strings.HasPrefix(name, "upbeat_") { // it may be a dead letter that died again
+			args = append(args, name, value)
+		}
+	}
+	return append(args, ours...)
+}
+
+func cut(s string, longest int) string { return s[:min(len(s), longest)] }

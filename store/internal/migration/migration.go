@@ -1,0 +1,52 @@
+// Package migration reads numbered SQL files and tells which of them are still to be applied.
+package migration
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Migration is one file, named like 0001_what_it_does.sql.
+type Migration struct {
+	Version  int
+	Name     string
+	SQL      string
+	Checksum string // of SQL
+}
+
+// Load reads all .sql files at the root of fsys. Their versions must be 1, 2, 3 and so on.
+func Load(fsys fs.FS) ([]Migration, error) {
+	names, err := fs.Glob(fsys, "*.sql")
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(names)
+	all := make([]Migration, 0, len(names))
+	for i, name := range names {
+		number, _, _ := strings.Cut(name, "_")
+		if version, err := strconv.Atoi(number); err != nil || version != i+1 {
+			return nil, fmt.Errorf("migration %s: want number %04d", name, i+1)
+		}
+		text, err := fs.ReadFile(fsys, name)
+		if err != nil {
+			return nil, err
+		}
+		sum := sha256.Sum256(text)
+		all = append(all, Migration{Version: i + 1, Name: name, SQL: string(text), Checksum: hex.EncodeToString(sum[:])})
+	}
+	return all, nil
+}
+
+// Check reports whether m, recorded as applied with that checksum, is the file that was applied then.
+func (m Migration) Check(applied string) error {
+	if applied == m.Checksum {
+		return nil
+	}
+	return fmt.Errorf("migration %s was applied with checksum %.12s but is now %.12s: an applied migration can't be changed",
+		m.Name, applied, m.Checksum)
+}

@@ -1,0 +1,130 @@
+// Package rules is what the stores decide alike, before any database is asked: which messages are kept and which
+// refused, in what order they are written, and what a query means.
+package rules
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/upbeat-go/upbeat/store"
+)
+
+// Admit separates what can be stored from what can't. The admitted messages point into msgs and are sorted by key:
+// writers that overlap then wait for each other instead of deadlocking, and the index grows at its end. The error is nil
+// or a [*store.RefusedError].
+func Admit(msgs []store.Message, w Window) ([]*store.Message, error) {
+	admitted := make([]*store.Message, 0, len(msgs))
+	var refused []*store.MessageError
+	for i := range msgs {
+		m := &msgs[i]
+		if reason := refusal(m, w); reason != "" {
+			refused = append(refused, &store.MessageError{Index: i, ID: m.ID, At: m.At, Reason: reason})
+			continue
+		}
+		admitted = append(admitted, m)
+	}
+	slices.SortStableFunc(admitted, byKey)
+	if refused != nil {
+		return admitted, &store.RefusedError{Messages: refused}
+	}
+	return admitted, nil
+}
+
+// byKey orders messages as they are kept: by the microsecond, then by the bytes of the ID.
+func byKey(a, b *store.Message) int {
+	return cmp.Or(cmp.Compare(a.At.UnixMicro(), b.At.UnixMicro()), strings.Compare(a.ID, b.ID))
+}
+
+func refusal(m *store.Message, w Window) string {
+	if m.ID == "" {
+		return "ID is empty: it is what a message is known by"
+	}
+	if !w.Holds(m.At) {
+		return fmt.Sprintf("At is outside of %s to %s", w.From.Format(time.RFC3339), w.To.UTC().Format(time.RFC3339))
+	}
+	if m.Status != "" && m.Service == "" {
+		return "Status without a Service"
+	}
+	for _, name := range [...]struct{ field, value string }{
+		{"ID", m.ID}, {"Channel", m.Channel}, {"Service", m.Service}, {"Instance", m.Instance}, {"Status", m.Status},
+	} {
+		if reason := badName(name.value); reason != "" {
+			return name.field + " " + reason
+		}
+	}
+	return badPayload(m.Payload)
+}
+
+func badName(s string) string {
+	switch {
+	case len(s) > store.MaxNameBytes:
+		return fmt.Sprintf("has %d bytes: at most %d are kept", len(s), store.MaxNameBytes)
+	case strings.IndexByte(s, 0) >= 0:
+		return "holds a NUL byte"
+	case !utf8.ValidString(s):
+		return "is not UTF-8"
+	}
+	return ""
+}
+
+func badPayload(p []byte) string {
+	switch {
+	case len(p) == 0:
+		return ""
+	case len(p) > store.MaxPayloadBytes:
+		return fmt.Sprintf("Payload has %d bytes: at most %d are kept", len(p), store.MaxPayloadBytes)
+	case !utf8.Valid(p):
+		return "Payload is not UTF-8"
+	case !json.Valid(p):
+		return "Payload is not JSON"
+	case depth(p) > store.MaxPayloadDepth:
+		return fmt.Sprintf("Payload is nested deeper than %d", store.MaxPayloadDepth)
+	}
+	return ""
+}
+
+// depth is how deep the arrays and objects of valid JSON are nested, or 0 when there are too few to matter.
+func depth(p []byte) int {
+	if bytes.Count(p, []byte{'['})+bytes.Count(p, []byte{'{'}) <= store.MaxPayloadDepth {
+		return 0
+	}
+	deepest, open, inString := 0, 0, false
+	for i := 0; i < len(p); i++ {
+		switch c := p[i]; {
+		case inString && c == '\\':
+			i++
+		case c == '"':
+			inString = !inString
+		case inString:
+		case c == '[' || c == '{':
+			open++
+			deepest = max(deepest, open)
+		case c == ']' || c == '}':
+			open--
+		}
+	}
+	return deepest
+}
+
+// Chunks cuts messages into runs of at most so many messages and bytes, and of at least one message.
+func Chunks(msgs []*store.Message, maxMessages, maxBytes int) [][]*store.Message {
+	var chunks [][]*store.Message
+	start, size := 0, 0
+	for i, m := range msgs {
+		if i > start && (i-start >= maxMessages || size+len(m.Payload) > maxBytes) {
+			chunks = append(chunks, msgs[start:i])
+			start, size = i, 0
+		}
+		size += len(m.Payload)
+	}
+	if start < len(msgs) {
+		chunks = append(chunks, msgs[start:])
+	}
+	return chunks
+}

@@ -1,0 +1,108 @@
+package postgres_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/upbeat-go/upbeat/internal/testserver"
+	"github.com/upbeat-go/upbeat/store"
+	"github.com/upbeat-go/upbeat/store/postgres"
+)
+
+func TestOpen_NamesAllBadFields(t *testing.T) {
+	t.Parallel()
+	for want, cfg := range map[string]postgres.Config{
+		"Schema":          {Schema: strings.Repeat("x", 64)},
+		"Schema is":       {Schema: "a\x00b"},
+		"PoolSize":        {PoolSize: -1},
+		"PoolSize is":     {PoolSize: 1001},
+		"MaxConnections":  {PoolSize: 20, MaxConnections: 19},
+		"AcquireTimeout":  {AcquireTimeout: time.Millisecond},
+		"MaxConnLifetime": {MaxConnLifetime: 48 * time.Hour},
+		"Retention":       {Retention: time.Hour},
+	} {
+		_, err := postgres.Open(t.Context(), "", cfg)
+		require.ErrorContains(t, err, "postgres: Config."+want)
+		require.ErrorContains(t, err, "want ")
+	}
+	_, err := postgres.Open(t.Context(), "", postgres.Config{PoolSize: -1, Retention: time.Hour})
+	require.ErrorContains(t, err, "PoolSize is -1")
+	require.ErrorContains(t, err, "Retention is 1h0m0s")
+}
+
+func TestOpen_Fails(t *testing.T) {
+	t.Parallel()
+	_, err := postgres.Open(t.Context(), "postgres://u:secret@127.0.0.1:1/x?bad setting", postgres.Config{})
+	require.Error(t, err)
+	require.NotContains(t, err.Error(), "secret")
+	require.False(t, store.IsTransient(err))
+
+	pg := testserver.StartPostgres(t, testserver.PostgresConfig{})
+	conn := connect(t, pg.DSN())
+	execute(t, conn, "CREATE DATABASE latin ENCODING LATIN1 TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'")
+	_, err = postgres.Open(t.Context(), strings.Replace(pg.DSN(), "/postgres?", "/latin?", 1), postgres.Config{})
+	require.ErrorContains(t, err, "encoding is LATIN1")
+
+	pg.Kill()
+	_, err = postgres.Open(t.Context(), pg.DSN(), postgres.Config{})
+	require.ErrorContains(t, err, "postgres: open")
+	require.True(t, store.IsTransient(err))
+}
+
+func TestDB_NotMigratedIsTransient(t *testing.T) {
+	t.Parallel()
+	db := open(t, postgres.Config{})
+	_, err := db.Record(t.Context(), beats("a", 1))
+	require.True(t, store.IsTransient(err), "the messages wait for the migration: %v", err)
+	_, err = db.Services(t.Context())
+	require.True(t, store.IsTransient(err))
+	require.ErrorContains(t, db.Maintain(t.Context()), "maintain")
+}
+
+// TestDB_Stats uses up a pool of two with a burst of one, against a table that somebody locks.
+func TestDB_Stats(t *testing.T) {
+	t.Parallel()
+	dsn := testserver.DatabaseURL(t)
+	db := migrated(t, dsn, postgres.Config{PoolSize: 1, MaxConnections: 2, AcquireTimeout: 50 * time.Millisecond})
+	msgs := beats("a", 3)
+	msgs[0].ID = ""
+	_, err := db.Record(t.Context(), msgs)
+	require.Error(t, err)
+	_, err = db.Record(t.Context(), msgs[1:])
+	require.NoError(t, err)
+
+	conn := connect(t, dsn)
+	execute(t, conn, "BEGIN")
+	execute(t, conn, "LOCK TABLE instance_status")
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 2)
+	for range 2 {
+		go func() { _, err := db.Services(ctx); done <- err }()
+	}
+	require.Eventually(t, func() bool { return db.Stats().CheckedOut == 2 }, 10*time.Second, time.Millisecond)
+
+	_, err = db.Services(t.Context())
+	require.ErrorContains(t, err, "no connection became free within 50ms (2 of 2 in use)")
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.True(t, store.IsTransient(err))
+	stats := db.Stats()
+	require.Positive(t, stats.Waits)
+	stats.Waits = 0
+	require.Equal(t, postgres.Stats{
+		PoolSize: 1, MaxConnections: 2, CheckedOut: 2, Overflow: 1, Utilisation: 1, Recorded: 2, Duplicates: 2, Refused: 1,
+	}, stats)
+
+	cancel()
+	for range 2 {
+		err := <-done
+		require.ErrorIs(t, err, context.Canceled)
+		require.False(t, store.IsTransient(err))
+	}
+	execute(t, conn, "ROLLBACK")
+	_, err = db.Services(t.Context())
+	require.NoError(t, err, "cancelled calls give their connections back")
+}

@@ -1,0 +1,76 @@
+package postgres
+
+import "strings"
+
+// statements are the texts sent to the server. Only the name of the schema is put into them, quoted, once; all else goes by
+// parameters.
+type statements struct {
+	record          string
+	messages        string
+	services        string
+	forgetInstances string
+}
+
+func statementsFor(schema string) statements {
+	in := func(statement string) string { return strings.ReplaceAll(statement, "{schema}", schema) }
+	return statements{
+		record:          in(recordSQL),
+		messages:        in(messagesSQL),
+		services:        in(servicesSQL),
+		forgetInstances: in(forgetInstancesSQL),
+	}
+}
+
+// recordSQL is one statement, so one round trip and one transaction. The messages come sorted and are inserted in that
+// order; the statuses, which all writers want, come last, sorted too: so no two writers wait for each other, and the locks on
+// the statuses are held shortly.
+//
+// $9 and $10 are the keys of the newest message of each instance in the batch. One of them that wasn't inserted was stored
+// before, with a status at least as new, so the older ones of its instance have no say either. IS TRUE keeps
+// the planner from making a join of IN: it always is one look into a hash table then, whatever the planner believes about sizes.
+const recordSQL = `
+WITH inserted AS (
+	INSERT INTO {schema}.health_messages
+		(occurred_at, message_id, channel, service_name, instance_id, heartbeat_count, status, payload)
+	SELECT occurred_at, message_id, channel, service_name, instance_id, heartbeat_count, status, nullif(payload, '')
+	FROM unnest($1::timestamptz[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[], $8::text[])
+		AS m (occurred_at, message_id, channel, service_name, instance_id, heartbeat_count, status, payload)
+	ON CONFLICT DO NOTHING
+	RETURNING occurred_at, message_id, service_name, instance_id, heartbeat_count, status
+), newest AS (
+	INSERT INTO {schema}.instance_status AS s
+		(service_name, instance_id, current_status, last_seen, heartbeat_count, message_id)
+	SELECT service_name, instance_id, status, occurred_at, heartbeat_count, message_id
+	FROM inserted
+	WHERE ((occurred_at, message_id) IN (SELECT * FROM unnest($9::timestamptz[], $10::text[]))) IS TRUE
+	ORDER BY service_name, instance_id
+	ON CONFLICT (service_name, instance_id) DO UPDATE SET
+		current_status = excluded.current_status,
+		last_seen = excluded.last_seen,
+		heartbeat_count = excluded.heartbeat_count,
+		message_id = excluded.message_id
+	WHERE (excluded.heartbeat_count, excluded.last_seen, excluded.message_id)
+		> (s.heartbeat_count, s.last_seen, s.message_id)
+)
+SELECT count(*) FROM inserted`
+
+const messagesSQL = `
+SELECT occurred_at, message_id, received_at, channel, service_name, instance_id, heartbeat_count, status, payload
+FROM {schema}.health_messages
+WHERE occurred_at >= $1 AND occurred_at < $2
+	AND (occurred_at, message_id) < ($3::timestamptz, $4::text)
+	AND ($5::text = '' OR service_name = $5) AND ($6::text = '' OR instance_id = $6)
+ORDER BY occurred_at DESC, message_id DESC
+LIMIT $7`
+
+const servicesSQL = `
+SELECT service_name, instance_id, current_status, last_seen, heartbeat_count
+FROM {schema}.instance_status
+ORDER BY service_name, last_seen DESC, instance_id DESC`
+
+const forgetInstancesSQL = `
+DELETE FROM {schema}.instance_status s
+WHERE last_seen < $1 AND EXISTS (
+	SELECT FROM {schema}.instance_status newer
+	WHERE newer.service_name = s.service_name
+		AND (newer.last_seen, newer.instance_id) > (s.last_seen, s.instance_id))`

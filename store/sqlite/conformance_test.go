@@ -1,0 +1,27 @@
+package sqlite_test
+
+import (
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/upbeat-go/upbeat/store/sqlite"
+	"github.com/upbeat-go/upbeat/store/storetest"
+)
+
+func openAt(t *testing.T, path string, cfg sqlite.Config) *sqlite.DB {
+	t.Helper()
+	db, err := sqlite.Open(t.Context(), path, cfg)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, db.Close()) })
+	return db
+}
+
+func TestDB_Conformance(t *testing.T) {
+	t.Parallel()
+	storetest.Run(t, func(t *testing.T) storetest.Store {
+		t.Helper()
+		return openAt(t, filepath.Join(t.TempDir(), "upbeat.db"), sqlite.Config{})
+	})
+}

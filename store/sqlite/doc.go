@@ -1,0 +1,25 @@
+// Package sqlite is the store in a SQLite file, for services that have no database server: pure Go, nothing to install.
+// Package store says what every store guarantees; this is what this one adds. It is a module of its own, so that
+// only who uses it depends on SQLite.
+//
+// # What is there
+//
+// Migrate makes the tables health_messages and instance_status, the view service_status, and upbeat_migrations. Times in
+// them are microseconds since 1970. Maintain deletes what retention doesn't keep; nothing runs in the background:
+// call it from a ticker.
+//
+// # What it guarantees
+//
+// The file is in WAL mode: one writer at a time, any number of readers beside it. A commit is on disk before Record
+// returns (synchronous=FULL). So neither kill -9 nor a power failure loses what was recorded, if the disk keeps its
+// word; NORMAL, which many use, would survive the kill only. What it costs is one fsync per Record: record in batches.
+//
+// # What it does not guarantee
+//
+// The file must lie on a local disk. Several processes may use it, but the writer of one waits at most ten seconds for
+// that of another. Whether a message is too old or of the future is decided by this machine's clock.
+//
+// # Concurrency and shutdown
+//
+// A DB is safe for concurrent use. Close waits for calls in progress; end those first.
+package sqlite

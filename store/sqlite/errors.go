@@ -1,0 +1,68 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"modernc.org/sqlite"
+
+	"github.com/upbeat-go/upbeat/store"
+)
+
+// Primary result codes, https://www.sqlite.org/rescode.html.
+const (
+	codeBusy       = 5
+	codeTooBig     = 18
+	codeConstraint = 19
+	codeMismatch   = 20
+)
+
+func codeOf(err error) int {
+	if sqliteErr, ok := errors.AsType[*sqlite.Error](err); ok {
+		return sqliteErr.Code() & 0xff
+	}
+	return 0
+}
+
+// wrap names the operation and marks the errors that aren't the fault of what the caller gave. That was checked before:
+// only what SQLite itself says of the data is held against it.
+func wrap(ctx context.Context, operation string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil && !errors.Is(err, ctx.Err()) {
+		err = errors.Join(ctx.Err(), err) // SQLite says no more than that it was interrupted
+	}
+	named := fmt.Errorf("sqlite: %s: %w", operation, err)
+	if errors.Is(err, context.Canceled) {
+		return named
+	}
+	switch codeOf(err) {
+	case codeTooBig, codeConstraint, codeMismatch:
+		return named
+	}
+	return store.MarkTransient(named)
+}
+
+const maxRetries = 8
+
+// retry repeats what failed because the file was busy: there are moments (recovery, the change to WAL, the last one closing)
+// at which SQLite says so at once, busy timeout or not. Nothing was changed then.
+func retry(ctx context.Context, operation func() error) error {
+	for attempt := 0; ; attempt++ {
+		err := operation()
+		if codeOf(err) != codeBusy || attempt == maxRetries {
+			return err
+		}
+		pause := time.NewTimer(rand.N(10 * time.Millisecond << attempt))
+		select {
+		case <-ctx.Done():
+			pause.Stop()
+			return err
+		case <-pause.C:
+		}
+	}
+}

@@ -1,0 +1,57 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"time"
+
+	"github.com/upbeat-go/upbeat/store"
+	"github.com/upbeat-go/upbeat/store/internal/rules"
+)
+
+// deleteChunk is how many messages one transaction deletes: writers wait for some milliseconds.
+const deleteChunk = 1000
+
+const deleteMessagesSQL = `
+DELETE FROM health_messages WHERE (occurred_at, message_id) IN (
+	SELECT occurred_at, message_id FROM health_messages
+	WHERE occurred_at < ? ORDER BY occurred_at, message_id LIMIT ?)`
+
+const forgetInstancesSQL = `
+DELETE FROM instance_status AS s
+WHERE last_seen < ? AND EXISTS (
+	SELECT 1 FROM instance_status AS newer
+	WHERE newer.service_name = s.service_name
+		AND (newer.last_seen, newer.instance_id) > (s.last_seen, s.instance_id))`
+
+// Maintain deletes the messages that retention doesn't keep, a thousand at a time, and forgets instances that have been silent
+// for [store.InstanceMemory] while others of their service were seen. Call it every hour or so; several processes
+// may, also at the same time. The file doesn't shrink: its free pages are used again.
+func (db *DB) Maintain(ctx context.Context) error {
+	if db.cfg.Retention > 0 {
+		from := rules.WindowAt(time.Now(), db.cfg.Retention).From.UnixMicro()
+		for deleted := int64(deleteChunk); deleted == deleteChunk; {
+			var err error
+			if deleted, err = db.exec(ctx, deleteMessagesSQL, from, deleteChunk); err != nil {
+				return wrap(ctx, "maintain: delete old messages", err)
+			}
+		}
+	}
+	if _, err := db.exec(ctx, forgetInstancesSQL, time.Now().Add(-store.InstanceMemory).UnixMicro()); err != nil {
+		return wrap(ctx, "maintain: forget silent instances", err)
+	}
+	return nil
+}
+
+// exec runs one statement in a transaction of its own and returns how many rows it changed.
+func (db *DB) exec(ctx context.Context, statement string, args ...any) (changed int64, err error) {
+	err = db.write(ctx, func(tx *sql.Tx) error {
+		result, err := tx.ExecContext(ctx, statement, args...)
+		if err != nil {
+			return err
+		}
+		changed, err = result.RowsAffected()
+		return err
+	})
+	return changed, err
+}

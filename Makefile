@@ -33,7 +33,7 @@ servers: # gcc, redis-server and Postgres: installed where apt-get can, else nam
 lint: $(BIN)/golangci-lint ## golangci-lint (gofumpt included) on every module
 	@set -e; for m in $(MODULES); do \
 		echo "lint $$m"; \
-		(cd $$m && GOWORK=off $(BIN)/golangci-lint run --config $(CURDIR)/.golangci.yaml ./...); \
+		(cd $$m && GOWORK=off $(BIN)/golangci-lint run --allow-parallel-runners --config $(CURDIR)/.golangci.yaml ./...); \
 	done
 
 .PHONY: check

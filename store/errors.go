@@ -56,9 +56,9 @@ func (e *RefusedError) Unwrap() []error {
 func IsTransient(err error) bool {
 	marked, ok := errors.AsType[interface {
 		error
-		Transient() bool
+		IsTransient() bool
 	}](err)
-	return ok && marked.Transient()
+	return ok && marked.IsTransient()
 }
 
 // MarkTransient returns err so that IsTransient is true of it. It is for authors of stores.
@@ -72,4 +72,4 @@ func MarkTransient(err error) error {
 type transientError struct{ error }
 
 func (e *transientError) Unwrap() error { return e.error }
-func (*transientError) Transient() bool { return true }
+func (*transientError) IsTransient() bool { return true }

@@ -140,6 +140,7 @@ func (db *DB) ensurePartitions(ctx context.Context, days []day) error {
 	if err := db.listPartitions(ctx); err != nil || db.partitions.hold(days) {
 		return err
 	}
+	var added []string
 	err := db.exclusively(ctx, createLockTimeout, func(tx pgx.Tx) error {
 		existing, err := partitionsIn(ctx, tx, db.schema)
 		if err != nil {
@@ -152,12 +153,15 @@ func (db *DB) ensurePartitions(ctx context.Context, days []day) error {
 			if err := createPartition(ctx, tx, d); err != nil {
 				return fmt.Errorf("add %s: %w", d.partition(), err)
 			}
-			db.cfg.Logger.InfoContext(ctx, "postgres: partition added", "partition", d.partition())
+			added = append(added, d.partition())
 		}
 		return nil
 	})
 	if err != nil {
 		return err
+	}
+	if len(added) > 0 {
+		db.cfg.Logger.InfoContext(ctx, "postgres: partitions added", "partitions", added)
 	}
 	return db.listPartitions(ctx)
 }

@@ -30,7 +30,7 @@ func (db *DB) Record(ctx context.Context, msgs []store.Message) (int, error) {
 		return 0, wrap("record", err)
 	}
 	admitted, refused := rules.Admit(msgs, window)
-	db.refused.Add(int64(len(msgs) - len(admitted)))
+	db.refused.Add(int64(len(refused)))
 	inserted := 0
 	for _, chunk := range rules.Chunks(admitted, maxRows, maxBytes) {
 		n, err := db.insert(ctx, chunk)
@@ -39,9 +39,9 @@ func (db *DB) Record(ctx context.Context, msgs []store.Message) (int, error) {
 		}
 		inserted += n
 		db.recorded.Add(int64(n))
-		db.duplicates.Add(int64(len(chunk) - n))
 	}
-	return inserted, refused
+	db.duplicates.Add(int64(len(msgs) - len(refused) - inserted))
+	return inserted, rules.AsError(refused)
 }
 
 // windowFor is the window of now. Before it refuses anything it asks the server again for what it is made of.

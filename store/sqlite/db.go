@@ -21,9 +21,6 @@ type DB struct {
 	reader *sql.DB // many: in WAL mode they neither wait for the writer nor hold it up
 }
 
-// busyTimeout is how long SQLite waits for the writer of another process.
-const busyTimeout = 10 * time.Second
-
 // Open opens the file at path, or makes it; its folder must be there, on a local disk. Call Migrate before anything else, and
 // Close at the end. There is no store in memory: use a file in a temporary folder.
 func Open(ctx context.Context, path string, cfg Config) (*DB, error) {

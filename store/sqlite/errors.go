@@ -47,17 +47,24 @@ func wrap(ctx context.Context, operation string, err error) error {
 	return store.MarkTransient(named)
 }
 
-const maxRetries = 8
+const (
+	// SQLite's own wait for the writer of another process is deaf to a context: it is short.
+	busyTimeout = 50 * time.Millisecond
 
-// retry repeats what failed because the file was busy: there are moments (recovery, the change to WAL, the last one closing)
-// at which SQLite says so at once, busy timeout or not. Nothing was changed then.
+	// How long we wait, and how often we look.
+	patience  = 10 * time.Second
+	busyPause = 20 * time.Millisecond
+)
+
+// retry repeats what failed because the file was busy, which has changed nothing.
 func retry(ctx context.Context, operation func() error) error {
-	for attempt := 0; ; attempt++ {
+	start := time.Now()
+	for {
 		err := operation()
-		if codeOf(err) != codeBusy || attempt == maxRetries {
+		if codeOf(err) != codeBusy || time.Since(start) > patience {
 			return err
 		}
-		pause := time.NewTimer(rand.N(10 * time.Millisecond << attempt))
+		pause := time.NewTimer(rand.N(busyPause))
 		select {
 		case <-ctx.Done():
 			pause.Stop()

@@ -63,19 +63,22 @@ func scanEntry(rows *sql.Rows) (e store.Entry, err error) {
 }
 
 // query reads all rows of a statement.
-func query[T any](ctx context.Context, db *DB, scan func(*sql.Rows) (T, error), statement string, args ...any) ([]T, error) {
-	rows, err := db.reader.QueryContext(ctx, statement, args...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var all []T
-	for rows.Next() {
-		one, err := scan(rows)
+func query[T any](ctx context.Context, db *DB, scan func(*sql.Rows) (T, error), statement string, args ...any) (all []T, err error) {
+	err = retry(ctx, func() error {
+		rows, err := db.reader.QueryContext(ctx, statement, args...)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		all = append(all, one)
-	}
-	return all, rows.Err()
+		defer rows.Close()
+		all = nil
+		for rows.Next() {
+			one, err := scan(rows)
+			if err != nil {
+				return err
+			}
+			all = append(all, one)
+		}
+		return rows.Err()
+	})
+	return all, err
 }

@@ -53,7 +53,7 @@ func (db *DB) Record(ctx context.Context, msgs []store.Message) (int, error) {
 	if err != nil {
 		return 0, wrap(ctx, "record", err)
 	}
-	return inserted, refused
+	return inserted, rules.AsError(refused)
 }
 
 func (db *DB) windowFor(ctx context.Context, msgs []store.Message) (rules.Window, error) {

@@ -49,6 +49,12 @@ func servicesReplay(t fixture) {
 	m.Status, m.Count = "stopped", 1000
 	require.Zero(t, t.record(m))
 	require.Equal(t, before, t.services())
+
+	first, second, older := beat("geocoding", "host-1", 5, 2*time.Second), m, beat("geocoding", "host-1", 4, time.Second)
+	second.ID, second.At = first.ID, first.At
+	require.Equal(t, 2, t.record(older, first, second), "the first one stays")
+	require.Equal(t, "running", t.services()[0].Status)
+	require.EqualValues(t, 5, t.services()[0].Instances[0].Count)
 }
 
 // servicesModel compares with the model what many writers did, with replays, stale counts, times out of order, and

@@ -15,12 +15,11 @@ import (
 	"github.com/upbeat-go/upbeat/store"
 )
 
-// Admit separates what can be stored from what can't. The admitted messages point into msgs and are sorted by key:
-// writers that overlap then wait for each other instead of deadlocking, and the index grows at its end. The error is nil
-// or a [*store.RefusedError].
-func Admit(msgs []store.Message, w Window) ([]*store.Message, error) {
-	admitted := make([]*store.Message, 0, len(msgs))
-	var refused []*store.MessageError
+// Admit separates what can be stored from what can't. The admitted messages point into msgs, each key once (the first one
+// stays), and are sorted by key: writers that overlap then wait for each other instead of deadlocking, and the index grows at
+// its end.
+func Admit(msgs []store.Message, w Window) (admitted []*store.Message, refused []*store.MessageError) {
+	admitted = make([]*store.Message, 0, len(msgs))
 	for i := range msgs {
 		m := &msgs[i]
 		if reason := refusal(m, w); reason != "" {
@@ -30,10 +29,15 @@ func Admit(msgs []store.Message, w Window) ([]*store.Message, error) {
 		admitted = append(admitted, m)
 	}
 	slices.SortStableFunc(admitted, byKey)
-	if refused != nil {
-		return admitted, &store.RefusedError{Messages: refused}
+	return slices.CompactFunc(admitted, func(a, b *store.Message) bool { return byKey(a, b) == 0 }), refused
+}
+
+// AsError is what Record returns of the refused messages.
+func AsError(refused []*store.MessageError) error {
+	if len(refused) == 0 {
+		return nil
 	}
-	return admitted, nil
+	return &store.RefusedError{Messages: refused}
 }
 
 // byKey orders messages as they are kept: by the microsecond, then by the bytes of the ID.

@@ -71,5 +71,5 @@ func MarkTransient(err error) error {
 
 type transientError struct{ error }
 
-func (e *transientError) Unwrap() error { return e.error }
+func (e *transientError) Unwrap() error   { return e.error }
 func (*transientError) IsTransient() bool { return true }

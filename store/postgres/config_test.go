@@ -46,6 +46,7 @@ func TestOpen_Fails(t *testing.T) {
 	execute(t, conn, "CREATE DATABASE latin ENCODING LATIN1 TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'")
 	_, err = postgres.Open(t.Context(), strings.Replace(pg.DSN(), "/postgres?", "/latin?", 1), postgres.Config{})
 	require.ErrorContains(t, err, "encoding is LATIN1")
+	require.False(t, store.IsTransient(err))
 
 	pg.Kill()
 	_, err = postgres.Open(t.Context(), pg.DSN(), postgres.Config{})

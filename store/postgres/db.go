@@ -56,11 +56,15 @@ func Open(ctx context.Context, dsn string, cfg Config) (*DB, error) {
 	}
 	schema := pgx.Identifier{cfg.Schema}.Sanitize()
 	db := &DB{cfg: cfg, pool: pool, schema: schema, statements: statementsFor(schema)}
-	if err := db.greet(ctx); err != nil {
-		pool.Close()
-		return nil, wrap("open", err)
+	encoding, err := db.greet(ctx)
+	if err == nil && encoding == "UTF8" {
+		return db, nil
 	}
-	return db, nil
+	pool.Close()
+	if err == nil {
+		return nil, fmt.Errorf("postgres: open: the database's encoding is %s: want UTF8, which can hold any text", encoding)
+	}
+	return nil, wrap("open", err)
 }
 
 func tune(p *pgxpool.Config, cfg Config) {
@@ -75,18 +79,15 @@ func tune(p *pgxpool.Config, cfg Config) {
 	}
 }
 
-// greet makes sure that there is a server that can hold any text, and sets the clock by it.
-func (db *DB) greet(ctx context.Context) error {
+// greet makes sure that there is a server, and sets the clock by it.
+func (db *DB) greet(ctx context.Context) (encoding string, err error) {
 	conn, err := db.acquire(ctx)
 	if err != nil {
-		return err
+		return "", err
 	}
-	encoding := conn.Conn().PgConn().ParameterStatus("server_encoding")
+	encoding = conn.Conn().PgConn().ParameterStatus("server_encoding")
 	conn.Release()
-	if encoding != "UTF8" {
-		return fmt.Errorf("the database's encoding is %s: want UTF8", encoding)
-	}
-	return db.setClock(ctx)
+	return encoding, db.setClock(ctx)
 }
 
 // Close waits until calls in progress have returned their connections, then closes all. The DB is of no use after it.

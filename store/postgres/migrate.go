@@ -35,9 +35,13 @@ func (db *DB) Migrate(ctx context.Context) error {
 		return fmt.Errorf("postgres: %w", err)
 	}
 	for _, m := range migrations {
-		err := db.retry(ctx, func() error { return db.apply(ctx, m) })
+		var applied bool
+		err := db.retry(ctx, func() (err error) { applied, err = db.apply(ctx, m); return err })
 		if err != nil {
 			return wrap("migrate: "+m.Name, err)
+		}
+		if applied {
+			db.cfg.Logger.InfoContext(ctx, "postgres: migrated", "schema", db.cfg.Schema, "migration", m.Name)
 		}
 	}
 	if err := db.setClock(ctx); err != nil {
@@ -48,15 +52,16 @@ func (db *DB) Migrate(ctx context.Context) error {
 
 const migrateLockTimeout = 0 // waits as long as the context does
 
-func (db *DB) apply(ctx context.Context, m migration.Migration) error {
-	return db.exclusively(ctx, migrateLockTimeout, func(tx pgx.Tx) error {
+// apply reports whether it was the one that applied m.
+func (db *DB) apply(ctx context.Context, m migration.Migration) (applied bool, err error) {
+	err = db.exclusively(ctx, migrateLockTimeout, func(tx pgx.Tx) error {
 		if err := db.prepareVersions(ctx, tx); err != nil {
 			return err
 		}
-		var applied string
-		err := tx.QueryRow(ctx, "SELECT checksum FROM upbeat_migrations WHERE version = $1", m.Version).Scan(&applied)
+		var checksum string
+		err := tx.QueryRow(ctx, "SELECT checksum FROM upbeat_migrations WHERE version = $1", m.Version).Scan(&checksum)
 		if err == nil {
-			return m.Check(applied)
+			return m.Check(checksum)
 		}
 		if !errors.Is(err, pgx.ErrNoRows) {
 			return err
@@ -68,9 +73,10 @@ func (db *DB) apply(ctx context.Context, m migration.Migration) error {
 		if err != nil {
 			return err
 		}
-		db.cfg.Logger.InfoContext(ctx, "postgres: migrated", "schema", db.cfg.Schema, "migration", m.Name)
+		applied = true
 		return nil
 	})
+	return applied, err
 }
 
 // prepareVersions makes the schema and the table of what was applied. It asks before it makes: a role that may not create

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
-	"time"
 
 	_ "modernc.org/sqlite" // the driver named sqlite
 )
@@ -46,8 +45,12 @@ func Open(ctx context.Context, path string, cfg Config) (*DB, error) {
 	}
 	reader.SetMaxOpenConns(max(4, runtime.GOMAXPROCS(0)))
 	db := &DB{cfg: cfg, writer: writer, reader: reader}
-	if err := db.checkJournal(ctx); err != nil {
+	mode, err := db.journalMode(ctx)
+	if err != nil {
 		return nil, errors.Join(wrap(ctx, "open "+path, err), db.Close())
+	}
+	if mode != "wal" {
+		return nil, errors.Join(fmt.Errorf("sqlite: open %s: journal mode is %s, want wal: is the file on a local disk?", path, mode), db.Close())
 	}
 	return db, nil
 }
@@ -62,15 +65,11 @@ func dsn(path string, pragmas ...string) string {
 	return (&url.URL{Scheme: "file", Path: path, RawQuery: query.Encode()}).String()
 }
 
-// checkJournal opens the file and makes sure that it is in WAL mode: where the file system has no shared memory, SQLite stays
-// in another one and doesn't say so.
-func (db *DB) checkJournal(ctx context.Context) error {
-	var mode string
-	err := retry(ctx, func() error { return db.writer.QueryRowContext(ctx, "PRAGMA journal_mode").Scan(&mode) })
-	if err == nil && mode != "wal" {
-		err = fmt.Errorf("journal mode is %s, want wal: is the file on a local disk?", mode)
-	}
-	return err
+// journalMode opens the file and tells its mode: where the file system has no shared memory, SQLite stays in another one than WAL
+// and doesn't say so.
+func (db *DB) journalMode(ctx context.Context) (mode string, err error) {
+	err = retry(ctx, func() error { return db.writer.QueryRowContext(ctx, "PRAGMA journal_mode").Scan(&mode) })
+	return mode, err
 }
 
 // Close waits for calls in progress and closes the file. The DB is of no use after it.

@@ -4,6 +4,7 @@ package migration
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io/fs"
 	"slices"
@@ -42,11 +43,13 @@ func Load(fsys fs.FS) ([]Migration, error) {
 	return all, nil
 }
 
-// Check reports whether m, recorded as applied with that checksum, is the file that was applied then.
+// ErrChanged means that a file is no longer what was applied.
+var ErrChanged = errors.New("an applied migration was changed")
+
+// Check returns ErrChanged, with what is wrong, unless m is the file that was applied and recorded with that checksum.
 func (m Migration) Check(applied string) error {
 	if applied == m.Checksum {
 		return nil
 	}
-	return fmt.Errorf("migration %s was applied with checksum %.12s but is now %.12s: an applied migration can't be changed",
-		m.Name, applied, m.Checksum)
+	return fmt.Errorf("%w: %s was applied with checksum %.12s but is now %.12s", ErrChanged, m.Name, applied, m.Checksum)
 }

@@ -23,6 +23,7 @@ type database interface {
 	Migrate(ctx context.Context) error
 	Record(ctx context.Context, messages []store.Message) (int, error)
 	Messages(ctx context.Context, q store.MessageQuery) (store.MessagePage, error)
+	Maintain(ctx context.Context) error
 }
 
 // backend is the servers that a run uses: real ones, or embedded ones that end with it.

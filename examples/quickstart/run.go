@@ -75,6 +75,7 @@ func (r *runner) run(ctx context.Context, opts options, log *slog.Logger) (rep r
 	var wg sync.WaitGroup
 	var consumed error
 	wg.Go(func() { consumed = r.pipe.consumer.Run(consuming) })
+	wg.Go(func() { maintain(consuming, r.backend.db, log) })
 
 	err = r.startWorkers(ctx)
 	if err == nil {
@@ -88,6 +89,20 @@ func (r *runner) run(ctx context.Context, opts options, log *slog.Logger) (rep r
 		return rep, err
 	}
 	return r.report(context.WithoutCancel(ctx), rep.Published)
+}
+
+// maintain keeps the store in shape until ctx ends: what retention doesn't keep goes, and there is room ahead.
+func maintain(ctx context.Context, db database, log *slog.Logger) {
+	for hourly := time.Tick(time.Hour); ; {
+		if err := db.Maintain(ctx); err != nil && ctx.Err() == nil {
+			log.Warn("maintenance goes on next time", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-hourly:
+		}
+	}
 }
 
 func (r *runner) startWorkers(ctx context.Context) error {

@@ -19,7 +19,7 @@ import (
 	"github.com/upbeat-go/upbeat/store/postgres"
 )
 
-// TestDB_KillOfTheServer kills Postgres under load, twice. Each writer repeats a batch until it is acknowledged: what was is there
+// TestDB_KillOfTheServer kills Postgres under load, again and again. Each writer repeats a batch until it is acknowledged: what was is there
 // once, and nothing else is.
 func TestDB_KillOfTheServer(t *testing.T) {
 	t.Parallel()
@@ -55,7 +55,7 @@ func TestDB_KillOfTheServer(t *testing.T) {
 		start := acknowledged.Load()
 		require.Eventually(t, func() bool { return acknowledged.Load() > start+20*size }, 30*time.Second, time.Millisecond)
 	}
-	for range 2 {
+	for range testserver.Times(2, 100) {
 		more()
 		pg.Kill()
 		pg.Start()

@@ -14,8 +14,8 @@ import (
 
 // Blocking runs commands that wait, each on a connection of its own that no other client shares. Safe for concurrent use.
 //
-// A call waits for timeout, which may be a fraction of a second, but no longer than the profile's BlockingTimeout, and that long if timeout is zero. When
-// nothing came it returns redis.Nil. When ctx ends it returns within 50 ms on a live connection and a second or so on a dead
+// A call waits for timeout, which may be a fraction of a second, but no longer than the profile's BlockingTimeout, and that long if
+// timeout is zero. When nothing came it returns redis.Nil. When ctx ends it returns within 50 ms on a live connection and a second or so on a dead
 // one: with what had arrived if something had, else with the cause of ctx. Nothing is retried.
 //
 // When BlockingConnections calls wait already, another waits for its turn; that counts as part of timeout, and
@@ -59,7 +59,7 @@ func (b *Blocking) do(ctx context.Context, timeout time.Duration, key string, ru
 		return err
 	}
 	defer leave()
-	err = b.onNode(ctx, key, timeout, run)
+	err = b.onNode(ctx, key, deadline, run)
 	if _, moved := redis.IsMovedError(err); !moved {
 		return err
 	}
@@ -68,7 +68,7 @@ func (b *Blocking) do(ctx context.Context, timeout time.Duration, key string, ru
 		if reloadErr := reload(ctx, cluster); reloadErr != nil {
 			return errors.Join(err, reloadErr)
 		}
-		err = b.onNode(ctx, key, max(time.Until(deadline), time.Millisecond), run)
+		err = b.onNode(ctx, key, deadline, run)
 	}
 	return err
 }
@@ -110,7 +110,7 @@ func (b *Blocking) enter(ctx context.Context, timeout time.Duration) (context.Co
 	}
 }
 
-func (b *Blocking) onNode(ctx context.Context, key string, timeout time.Duration, run call) error {
+func (b *Blocking) onNode(ctx context.Context, key string, deadline time.Time, run call) error {
 	node, err := redisblock.ClientFor(ctx, b.control, key)
 	if err != nil {
 		return fmt.Errorf("pool: %w", err)
@@ -122,7 +122,7 @@ func (b *Blocking) onNode(ctx context.Context, key string, timeout time.Duration
 			return fmt.Errorf("pool: %w", err)
 		}
 	}
-	err = conn.Do(ctx, timeout, run)
+	err = conn.Do(ctx, max(time.Until(deadline), time.Millisecond), run)
 	if !conn.Live() {
 		// Do would connect again, but the next call may be for another node, or never come.
 		conn = nil

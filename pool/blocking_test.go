@@ -124,7 +124,9 @@ func TestBlocking_XReadLatestMissesNothing(t *testing.T) {
 	user := "pool:" + t.Name()
 	require.NoError(t, admin.Standard().ACLSetUser(t.Context(), user, "on", ">secret", "~*", "+@all", "-client").Err())
 	t.Cleanup(func() { admin.Standard().ACLDelUser(context.WithoutCancel(t.Context()), user) })
-	c := open(t, pool.Config{Addr: sharedAddr(t), Username: user, Password: "secret"})
+	proxy := testserver.StartProxy(t, sharedAddr(t))
+	c := open(t, pool.Config{Addr: proxy.Addr(), Username: user, Password: "secret"})
+	proxy.Latency(20 * time.Millisecond) // widens the gap between two commands
 	require.NoError(t, admin.Standard().XAdd(t.Context(), &redis.XAddArgs{Stream: k, ID: "1-1", Values: []string{"f", "old"}}).Err())
 	for i := range 20 {
 		var wg sync.WaitGroup

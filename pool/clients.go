@@ -50,8 +50,8 @@ func (c *Clients) perMaster() int {
 // Standard is the client for commands that don't block: a *redis.Client, or a *redis.ClusterClient in a Cluster. Don't close it, and don't use it
 // for BLPop and its like, which would hold its connections and ignore their context.
 //
-// It never repeats a command that may have run: see the package comment. When all connections are in use, a command waits up to 5 seconds
-// for one and then fails with redis.ErrPoolTimeout.
+// It never repeats a command that may have run: see the package comment. When all connections are in use, a command waits for one
+// for up to 5 seconds (in a Cluster four times, as nothing was sent) and then fails with redis.ErrPoolTimeout.
 func (c *Clients) Standard() redis.UniversalClient { return c.standard }
 
 // Blocking is the client for commands that wait.

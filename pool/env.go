@@ -20,7 +20,7 @@ import (
 //
 // The error names every variable that is wrong, its value and what is allowed.
 func FromEnv(profile Profile) (Config, error) {
-	var env environment
+	env := environment{get: os.Getenv}
 	cfg := Config{Profile: profile}
 	if cfg.URL = os.Getenv("REDIS_URL"); cfg.URL == "" {
 		env.address(&cfg)
@@ -28,25 +28,28 @@ func FromEnv(profile Profile) (Config, error) {
 		env.errs = append(env.errs, fmt.Errorf("pool: REDIS_URL %w", err))
 	}
 	p := &cfg.Profile
-	env.seconds("REDIS_HEALTH_CHECK_INTERVAL", &p.HealthCheckInterval, time.Second, time.Hour)
-	env.number(p.envPrefix+"REDIS_MAX_CONNECTIONS", &p.MaxConnections, 1, 10_000)
-	env.seconds(p.envPrefix+"REDIS_SOCKET_TIMEOUT", &p.SocketTimeout, 100*time.Millisecond, 10*time.Minute)
+	env.seconds("REDIS_HEALTH_CHECK_INTERVAL", &p.HealthCheckInterval, leastHealthCheck, mostHealthCheck)
+	env.number(p.envPrefix+"REDIS_MAX_CONNECTIONS", &p.MaxConnections, 1, mostConnections)
+	env.seconds(p.envPrefix+"REDIS_SOCKET_TIMEOUT", &p.SocketTimeout, leastSocketTimeout, mostSocketTimeout)
 	if p.envPrefix != "" {
-		env.seconds(p.envPrefix+"REDIS_BLOCKING_TIMEOUT", &p.BlockingTimeout, time.Second, time.Hour)
+		env.seconds(p.envPrefix+"REDIS_BLOCKING_TIMEOUT", &p.BlockingTimeout, leastBlockingTimeout, mostBlockingTimeout)
 	}
 	return cfg, errors.Join(env.errs...)
 }
 
 // environment reads variables and collects what is wrong with them.
-type environment struct{ errs []error }
+type environment struct {
+	get  func(name string) string
+	errs []error
+}
 
 func (e *environment) address(cfg *Config) {
-	host, port := os.Getenv("REDIS_HOST"), 6379
+	host, port := e.get("REDIS_HOST"), 6379
 	e.number("REDIS_PORT", &port, 1, 65535)
 	cfg.Addr = net.JoinHostPort(orDefault(host, "localhost"), strconv.Itoa(port))
-	cfg.Username, cfg.Password = os.Getenv("REDIS_USERNAME"), os.Getenv("REDIS_PASSWORD")
+	cfg.Username, cfg.Password = e.get("REDIS_USERNAME"), e.get("REDIS_PASSWORD")
 	e.number("REDIS_DB", &cfg.DB, 0, 1<<30)
-	if value := os.Getenv("REDIS_TLS"); value != "" {
+	if value := e.get("REDIS_TLS"); value != "" {
 		on, err := strconv.ParseBool(value)
 		if err != nil {
 			e.errs = append(e.errs, fmt.Errorf("pool: REDIS_TLS is %q: want true or false", value))
@@ -58,7 +61,7 @@ func (e *environment) address(cfg *Config) {
 }
 
 func (e *environment) number(name string, to *int, least, most int) {
-	value := os.Getenv(name)
+	value := e.get(name)
 	if value == "" {
 		return
 	}
@@ -71,7 +74,7 @@ func (e *environment) number(name string, to *int, least, most int) {
 }
 
 func (e *environment) seconds(name string, to *time.Duration, least, most time.Duration) {
-	value := os.Getenv(name)
+	value := e.get(name)
 	if value == "" {
 		return
 	}

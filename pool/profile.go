@@ -58,6 +58,14 @@ func Worker() Profile {
 	}
 }
 
+// The limits of a Profile, and of the environment.
+const (
+	mostConnections                           = 10_000
+	leastSocketTimeout, mostSocketTimeout     = 100 * time.Millisecond, 10 * time.Minute
+	leastBlockingTimeout, mostBlockingTimeout = time.Second, time.Hour
+	leastHealthCheck, mostHealthCheck         = time.Second, time.Hour
+)
+
 func (p Profile) withDefaults() Profile {
 	api := API()
 	p.MaxConnections = orDefault(p.MaxConnections, api.MaxConnections)
@@ -84,13 +92,13 @@ func orDefault[T comparable](value, preset T) T {
 func (p Profile) validate() error {
 	api := API()
 	errs := []error{
-		inRange("Profile.MaxConnections", p.MaxConnections, 1, 10_000, api.MaxConnections),
-		inRange("Profile.BlockingConnections", p.BlockingConnections, 1, 10_000, api.BlockingConnections),
-		inRange("Profile.SocketTimeout", p.SocketTimeout, 100*time.Millisecond, 10*time.Minute, api.SocketTimeout),
-		inRange("Profile.BlockingTimeout", p.BlockingTimeout, time.Second, time.Hour, api.BlockingTimeout),
+		inRange("Profile.MaxConnections", p.MaxConnections, 1, mostConnections, api.MaxConnections),
+		inRange("Profile.BlockingConnections", p.BlockingConnections, 1, mostConnections, api.BlockingConnections),
+		inRange("Profile.SocketTimeout", p.SocketTimeout, leastSocketTimeout, mostSocketTimeout, api.SocketTimeout),
+		inRange("Profile.BlockingTimeout", p.BlockingTimeout, leastBlockingTimeout, mostBlockingTimeout, api.BlockingTimeout),
 	}
 	if p.HealthCheckInterval >= 0 {
-		errs = append(errs, inRange("Profile.HealthCheckInterval", p.HealthCheckInterval, time.Second, time.Hour, api.HealthCheckInterval))
+		errs = append(errs, inRange("Profile.HealthCheckInterval", p.HealthCheckInterval, leastHealthCheck, mostHealthCheck, api.HealthCheckInterval))
 	}
 	if k := p.KeepAlive; k.Idle >= 0 {
 		errs = append(errs,

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -80,6 +81,17 @@ func (s *tlsServer) hangUp() {
 	s.conns = nil
 }
 
+// mumble sends the beginning of a TLS record on all connections.
+func (s *tlsServer) mumble(t *testing.T) {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.conns {
+		_, err := c.(*tls.Conn).NetConn().Write([]byte{0x17, 3, 3})
+		require.NoError(t, err)
+	}
+}
+
 // speakRESP reads commands and answers each.
 func speakRESP(c net.Conn, answer func(cmd string) string) {
 	defer func() { _ = c.Close() }()
@@ -127,5 +139,23 @@ func TestClients_DeadIdleTLSConnections(t *testing.T) {
 	srv.hangUp()
 	for range 10 {
 		require.NoError(t, c.Standard().Ping(t.Context()).Err(), "no idle connection of before is used")
+	}
+}
+
+// Whoever waits for the rest of such a record waits for ever.
+func TestClients_IdleTLSConnectionWithHalfARecord(t *testing.T) {
+	t.Parallel()
+	srv := serveTLS(t, sharedAddr(t))
+	c := open(t, pool.Config{Addr: srv.addr, TLS: srv.client})
+	srv.mumble(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- c.Standard().Ping(ctx).Err() }()
+	select {
+	case err := <-done:
+		require.NoError(t, err)
+	case <-time.After(10 * time.Second):
+		require.Fail(t, "Ping hangs")
 	}
 }

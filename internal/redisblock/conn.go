@@ -13,7 +13,7 @@ const (
 	// longestBlock bounds one command on the wire, so that a connection whose other side has vanished is noticed.
 	longestBlock = 30 * time.Second
 	// sliceBlock does so where the server can't be asked to end a command: the rest of it is waited for.
-	sliceBlock = 25 * time.Millisecond
+	sliceBlock = 15 * time.Millisecond
 	// grace is how long a server may take to answer once the context has ended, before the connection counts as dead.
 	grace = time.Second
 	// wakeTimeout bounds one request to wake the server; several fit into grace.

@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"net"
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -185,7 +183,7 @@ func TestConn_UnblockComesTooEarly(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	err := conn.Do(ctx, 0, func(ctx context.Context, conn *redis.Conn, block time.Duration) error {
 		cancel(errStop)
-		require.Eventually(t, func() bool { return calls(t, rdb, "client|unblock") > before }, 10*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return calls(t, rdb, "client|unblock") > before+2 }, 10*time.Second, time.Millisecond)
 		return conn.Process(ctx, redis.NewStringSliceCmd(ctx, "blpop", list, block.Seconds()))
 	})
 	require.ErrorIs(t, err, errStop)
@@ -303,98 +301,6 @@ func TestConn_ReadTimeoutIsShorterThanBlock(t *testing.T) {
 	conn := open(t, newClient(t, func(o *redis.Options) { o.ReadTimeout = 50 * time.Millisecond }))
 	_, err := pop(t.Context(), conn, 400*time.Millisecond, key(t))
 	require.ErrorIs(t, err, redis.Nil)
-}
-
-func TestConn_ServerIsSilent(t *testing.T) {
-	t.Parallel()
-	tests := map[string]struct {
-		block  time.Duration
-		cancel bool
-	}{
-		"context ends":    {block: 0, cancel: true},
-		"context goes on": {block: 100 * time.Millisecond},
-	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			srv := testserver.StartRedis(t, testserver.RedisConfig{})
-			rdb := newClient(t, func(o *redis.Options) { o.Addr, o.ReadTimeout = srv.Addr(), 200*time.Millisecond })
-			conn, list := open(t, rdb), key(t)
-			id := clientID(t, conn)
-			srv.Pause()
-			ctx, cancel := context.WithCancelCause(t.Context())
-			if tt.cancel {
-				time.AfterFunc(10*time.Millisecond, func() { cancel(errStop) })
-			}
-			start := time.Now()
-			_, err := pop(ctx, conn, tt.block, list)
-			require.Error(t, err)
-			require.Less(t, time.Since(start), 15*time.Second, "half of what a block lasts on the wire")
-			require.NotErrorIs(t, err, redis.Nil, "an outage is no expiry")
-			if tt.cancel {
-				require.ErrorIs(t, err, errStop)
-			}
-			cancel(nil)
-
-			srv.Resume()
-			require.NoError(t, rdb.RPush(t.Context(), list, "after").Err())
-			got, err := pop(t.Context(), conn, 0, list)
-			require.NoError(t, err)
-			require.Equal(t, "after", got)
-			require.NotEqual(t, id, clientID(t, conn), "replaced")
-		})
-	}
-}
-
-func TestConn_ServerRestarts(t *testing.T) {
-	t.Parallel()
-	srv := testserver.StartRedis(t, testserver.RedisConfig{})
-	rdb := newClient(t, func(o *redis.Options) { o.Addr = srv.Addr() })
-	conn, list := open(t, rdb), key(t)
-	srv.Kill()
-	_, err := pop(t.Context(), conn, 0, list)
-	require.Error(t, err)
-	_, err = pop(t.Context(), conn, 0, list)
-	require.ErrorContains(t, err, "connect")
-	srv.Start()
-	require.NoError(t, rdb.RPush(t.Context(), list, "after").Err())
-	got, err := pop(t.Context(), conn, 0, list)
-	require.NoError(t, err)
-	require.Equal(t, "after", got)
-}
-
-// deafConn loses the replies from a moment on, as a network does that fails between a command and its reply.
-type deafConn struct {
-	net.Conn
-	deaf *atomic.Bool
-}
-
-func (c deafConn) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
-	if c.deaf.Load() {
-		_ = c.Close()
-		return 0, net.ErrClosed
-	}
-	return n, err
-}
-
-func TestConn_LostReplyIsNotRetried(t *testing.T) {
-	t.Parallel()
-	var deaf atomic.Bool
-	rdb := newClient(t, func(o *redis.Options) {
-		dial := o.NewDialer()
-		o.MaxRetries = 5
-		o.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
-			c, err := dial(ctx, network, addr)
-			return deafConn{c, &deaf}, err
-		}
-	})
-	conn, list, plain := open(t, rdb), key(t), newClient(t, nil)
-	require.NoError(t, plain.RPush(t.Context(), list, "1", "2", "3").Err())
-	deaf.Store(true)
-	_, err := pop(t.Context(), conn, 0, list)
-	require.Error(t, err)
-	require.EqualValues(t, 2, plain.LLen(t.Context(), list).Val(), "taken once")
 }
 
 // An idle server looks at its clock every 100 ms. Only a request makes it look earlier.

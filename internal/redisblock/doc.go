@@ -21,5 +21,6 @@
 //
 // # Concurrency
 //
-// A Conn serves one goroutine at a time. To stop a Do, end its context. Neither Open nor Do leaves a goroutine behind.
+// A Conn serves one goroutine at a time. To stop a Do, end its context. Neither Open nor Do leaves a goroutine behind,
+// but for a TLS dial that go-redis's own dialer has begun: it ends with the DialTimeout.
 package redisblock

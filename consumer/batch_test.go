@@ -27,63 +27,73 @@ func (e *indexError) FailedIndex() int { return e.index }
 
 func isBad(m *consumer.Message[[]byte]) bool { return string(m.Value) == "bad" }
 
+// hints are the ways in which a handler of batches tells which messages are bad, or does not.
+var hints = map[string]struct {
+	handle func(b batch) error
+	calls  int // at most, per round
+}{
+	"marked": {func(b batch) error {
+		for _, m := range b {
+			if isBad(m) {
+				m.Fail(errMessage)
+			}
+		}
+		return nil
+	}, 2},
+	"marked, and an error": {func(b batch) error {
+		for _, m := range b {
+			if isBad(m) {
+				m.Fail(errMessage)
+			}
+		}
+		if slices.ContainsFunc(b, isBad) {
+			return errors.New("transaction was rolled back")
+		}
+		return nil
+	}, 3},
+	"named by index": {func(b batch) error {
+		if i := slices.IndexFunc(b, isBad); i >= 0 {
+			return fmt.Errorf("insert: %w", &indexError{i})
+		}
+		return nil
+	}, 5},
+	"named by index in another order": {func(b batch) error {
+		slices.Reverse(b)
+		if i := slices.IndexFunc(b, isBad); i >= 0 {
+			return &indexError{i}
+		}
+		return nil
+	}, 5},
+	"named by an index that isn't there": {func(b batch) error {
+		if slices.ContainsFunc(b, isBad) {
+			return &indexError{len(b)}
+		}
+		return nil
+	}, 50},
+	"emptied by the handler": {func(b batch) error {
+		bad := slices.ContainsFunc(b, isBad)
+		clear(b)
+		if bad {
+			return errMessage
+		}
+		return nil
+	}, 50},
+	"not named": {func(b batch) error {
+		if slices.ContainsFunc(b, isBad) {
+			return errMessage
+		}
+		return nil
+	}, 50},
+	"in panic": {func(b batch) error {
+		if slices.ContainsFunc(b, isBad) {
+			panic("bad")
+		}
+		return nil
+	}, 50},
+}
+
 func TestBatch_OfBadAndGoodMessages(t *testing.T) {
-	tests := map[string]struct {
-		handle func(b batch) error
-		calls  int // at most, per round
-	}{
-		"marked": {func(b batch) error {
-			for _, m := range b {
-				if isBad(m) {
-					m.Fail(errMessage)
-				}
-			}
-			return nil
-		}, 2},
-		"marked, and an error": {func(b batch) error {
-			for _, m := range b {
-				if isBad(m) {
-					m.Fail(errMessage)
-				}
-			}
-			if slices.ContainsFunc(b, isBad) {
-				return errors.New("transaction was rolled back")
-			}
-			return nil
-		}, 3},
-		"named by index": {func(b batch) error {
-			if i := slices.IndexFunc(b, isBad); i >= 0 {
-				return fmt.Errorf("insert: %w", &indexError{i})
-			}
-			return nil
-		}, 5},
-		"named by index in another order": {func(b batch) error {
-			slices.Reverse(b)
-			if i := slices.IndexFunc(b, isBad); i >= 0 {
-				return &indexError{i}
-			}
-			return nil
-		}, 5},
-		"named by an index that isn't there": {func(b batch) error {
-			if slices.ContainsFunc(b, isBad) {
-				return &indexError{len(b)}
-			}
-			return nil
-		}, 50},
-		"not named": {func(b batch) error {
-			if slices.ContainsFunc(b, isBad) {
-				return errMessage
-			}
-			return nil
-		}, 50},
-		"in panic": {func(b batch) error {
-			if slices.ContainsFunc(b, isBad) {
-				panic("bad")
-			}
-			return nil
-		}, 50},
-	}
-	for name, tt := range tests {
+	for name, tt := range hints {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
@@ -115,13 +125,35 @@ func TestBatch_OfBadAndGoodMessages(t *testing.T) {
 				require.Equal(t, []string{"1", "42", "43"}, dead)
 				require.Len(t, done.all(), 97, "a good message was done twice")
 				require.EqualValues(t, 3, c.Stats().Retried)
+				for _, o := range src.Outcomes() {
+					var p *consumer.PanicError
+					require.Equal(t, name == "in panic" && o.Kind != consumer.Ack, errors.As(o.Err, &p))
+				}
 			})
 		})
 	}
 }
 
-// All marked as unreachable is an outage; some marked is their own trouble.
-func TestBatch_MarkedAsUnreachable(t *testing.T) {
+func TestBatch_AllMarkedAsUnreachableIsAnOutage(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		src := consumertest.NewSource()
+		src.Publish(numbered(10)...)
+		c := batches(t, src, consumer.Config{}, func(_ context.Context, b []*consumer.Message[[]byte]) error {
+			for _, m := range b {
+				m.Fail(errDown)
+			}
+			return nil
+		})
+		stop := start(t, c)
+		pass(time.Minute)
+		require.True(t, c.Stats().Outage)
+		require.Empty(t, src.Outcomes())
+		require.NoError(t, stop())
+	})
+}
+
+func TestBatch_SomeMarkedAsUnreachableComeAgainLater(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		src := consumertest.NewSource()

@@ -19,7 +19,8 @@ type Config struct {
 	// is. 0 means 1,000. For NewBatch only.
 	BatchSize int
 	// MaxInFlight is how many messages are held at once: waiting, being handled or being settled. 0 means 4,000, or two batches for each
-	// handler if that is more. Several readers share it; with fewer than there are readers, they take turns.
+	// handler if that is more. Where handlers are slow, fewer spread the load more evenly over the processes. Several readers share it; with
+	// fewer than there are readers, they take turns.
 	MaxInFlight int
 	// MaxBytes is how many bytes of payload are held at once. As a source learns the size of a message by reading it, the last
 	// read may go beyond. 0 means 64 MiB, negative no limit.

@@ -25,6 +25,7 @@ type Consumer[T any] struct {
 	outage  *outage
 	settler *settler
 	graves  *settler // gets nothing where the source keeps dead letters
+	keptIn  string   // are dead letters, for the log
 
 	tally     tally
 	successes atomic.Uint64 // calls of the handler that returned no error
@@ -76,13 +77,18 @@ func build[T any](
 		return nil, errors.New("consumer: source is nil")
 	}
 	cfg, err := cfg.withDefaults(batchSize)
-	if _, keeps := src.(DeadKeeper); !keeps && cfg.DeadLetter == nil {
+	keptIn := "Config.DeadLetter"
+	if keeper, keeps := src.(DeadKeeper); keeps && cfg.DeadLetter == nil {
+		keptIn = keeper.KeepsDead()
+	} else if cfg.DeadLetter == nil {
 		err = errors.Join(err, fmt.Errorf("consumer: Config.DeadLetter is nil: want a function, as %T keeps no dead letters", src))
 	}
 	if err != nil {
 		return nil, err
 	}
-	c := &Consumer[T]{cfg: cfg, src: src, log: cfg.Logger, decode: decoder[T](cfg.Decode), handler: handler, queue: newQueue[T]()}
+	c := &Consumer[T]{
+		cfg: cfg, src: src, log: cfg.Logger, decode: decoder[T](cfg.Decode), handler: handler, queue: newQueue[T](), keptIn: keptIn,
+	}
 	c.budget = newBudget(Credit{Count: cfg.MaxInFlight, Bytes: cfg.MaxBytes}, c.readers())
 	c.outage = newOutage(c.log, func(on bool) {
 		c.budget.hold(on)
@@ -147,9 +153,7 @@ func (c *Consumer[T]) settled(batch []Outcome) {
 		done.Bytes += o.size
 	}
 	c.budget.refund(done)
-	if keeper, ok := c.src.(DeadKeeper); ok {
-		c.reportDead(batch, keeper.KeepsDead())
-	}
+	c.reportDead(batch)
 }
 
 // bury hands dead letters to the function of the Config.
@@ -163,7 +167,7 @@ func (c *Consumer[T]) bury(ctx context.Context, batch []Outcome) error {
 
 // buried acks what is kept.
 func (c *Consumer[T]) buried(batch []Outcome) {
-	c.reportDead(batch, "Config.DeadLetter")
+	c.reportDead(batch)
 	for i := range batch {
 		batch[i].Kind = Ack
 	}
@@ -171,18 +175,19 @@ func (c *Consumer[T]) buried(batch []Outcome) {
 }
 
 // reportDead logs one line per batch: a flood of dead letters is no flood of lines.
-func (c *Consumer[T]) reportDead(batch []Outcome, where string) {
+func (c *Consumer[T]) reportDead(batch []Outcome) {
 	count := 0
 	var first Outcome
 	for _, o := range batch {
-		if o.Kind == Dead {
-			if count == 0 {
-				first = o
-			}
-			count++
+		if o.Kind != Dead {
+			continue
+		}
+		if count++; count == 1 {
+			first = o
 		}
 	}
 	if count > 0 {
-		c.log.Error("consumer: dead letters", "count", count, "kept_in", where, "first", first.ID, "attempts", first.Attempt, "error", first.Err)
+		c.log.Error("consumer: dead letters",
+			"count", count, "kept_in", c.keptIn, "first", first.ID, "attempts", first.Attempt, "error", first.Err)
 	}
 }

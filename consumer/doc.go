@@ -26,8 +26,8 @@
 //
 // # What it does not
 //
-// It keeps no order: messages are started in the order in which they were received, side by side. It sets no deadline for handlers. A message that kills the
-// process every time comes back every time, as nobody is left to count that.
+// It keeps no order: messages are started in the order in which they were received, but side by side. It sets no deadline for
+// handlers. A message that kills the process every time comes back every time, as nobody is left to count that.
 //
 // # Shutdown
 //

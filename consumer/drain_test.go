@@ -63,6 +63,30 @@ func TestRun_GivesBackWhatWaitsBeforeHandlersEnd(t *testing.T) {
 	})
 }
 
+// late delivers when it is told to stop, as a reply may that was on its way.
+type late struct{ *consumertest.Source }
+
+func (l late) Receive(ctx context.Context, credit consumer.Credit) ([]consumer.Raw, error) {
+	<-ctx.Done()
+	pass(time.Second)
+	raws, _ := l.Source.Receive(ctx, credit)
+	return raws, ctx.Err()
+}
+
+func TestRun_GivesBackWhatComesTooLate(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		src := late{consumertest.NewSource()}
+		src.Publish("x", "y")
+		c := single(t, src, consumer.Config{}, func(context.Context, *consumer.Message[[]byte]) error { return nil })
+		stop := start(t, c)
+		synctest.Wait()
+		require.NoError(t, stop())
+		require.Len(t, src.Outcomes(), 2)
+		require.Equal(t, consumer.Release, src.Outcomes()[0].Kind)
+	})
+}
+
 func TestRun_CancelsHandlersThatTakeTooLong(t *testing.T) {
 	tests := map[string]struct {
 		cfg  consumer.Config

@@ -6,8 +6,8 @@ import (
 	"runtime/debug"
 )
 
-// Message is one message on its way through a handler. Its memory isn't used again, but up to a few dozen messages share one allocation:
-// copy what is to be kept for long. A handler may use it from several goroutines, except for Fail.
+// Message is one message on its way through a handler. Its memory isn't used again, but up to 16 messages share one allocation: copy
+// what is to be kept for long. A handler may use it from several goroutines, except for Fail.
 type Message[T any] struct {
 	Raw
 	// Value is the payload, decoded.

@@ -74,6 +74,47 @@ func TestOutage_MakesNoDeadLetters(t *testing.T) {
 	}
 }
 
+func TestOutage_PausesIntake(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		src := consumertest.NewSource()
+		c := single(t, src, consumer.Config{}, func(context.Context, *consumer.Message[[]byte]) error { return errDown })
+		stop := start(t, c)
+		for round := range 3 {
+			src.Publish(numbered(10)...)
+			pass(time.Minute)
+			waiting, err := src.Lag(t.Context())
+			require.NoError(t, err)
+			// The read that had begun before the outage still returns.
+			require.EqualValues(t, max(0, 10*(round-1)), waiting)
+		}
+		require.NoError(t, stop())
+	})
+}
+
+// After the outage that it seemed to be, the message is not given any more time of a handler's.
+func TestOutage_PutsItsSuspectAside(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		src := consumertest.NewSource()
+		src.Publish("cursed", "1", "2")
+		c := single(t, src, consumer.Config{Concurrency: 1}, func(_ context.Context, m *consumer.Message[[]byte]) error {
+			if string(m.Value) == "cursed" {
+				return errDown
+			}
+			return nil
+		})
+		stop := start(t, c)
+		pass(7*time.Second + 16*time.Second + 30*time.Second)
+		outcomes := src.Outcomes()
+		require.Len(t, outcomes, 3)
+		require.Equal(t, "1", outcomes[2].ID)
+		require.Equal(t, consumer.Release, outcomes[2].Kind)
+		require.Equal(t, 30*time.Second, outcomes[2].After)
+		require.NoError(t, stop())
+	})
+}
+
 func TestOutage_QuickTriesBridgeAShortOne(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -196,7 +237,7 @@ func TestOutage_SurvivesALostProbe(t *testing.T) {
 		src := consumertest.NewSource()
 		begun := time.Now()
 		var lost atomic.Bool
-		c := single(t, src, consumer.Config{Concurrency: 2}, func(context.Context, *consumer.Message[[]byte]) error {
+		c := single(t, src, consumer.Config{Concurrency: 1}, func(context.Context, *consumer.Message[[]byte]) error {
 			switch since := time.Since(begun); {
 			case since < 8*time.Second:
 				return errDown

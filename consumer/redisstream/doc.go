@@ -35,9 +35,9 @@
 //
 // # Requirements
 //
-// Redis 6.2 or newer, or a server like it: a *redis.Client (plain or with Sentinel) or a *redis.ClusterClient. A consumer uses one connection of its own
-// for each stream, beside those of the client. Allowed have to be XREADGROUP, XACK, XADD, XGROUP, XINFO, XRANGE, XREVRANGE, XPENDING,
-// XCLAIM, XAUTOCLAIM, EVAL and, better than not, CLIENT ID and CLIENT UNBLOCK.
+// Redis 6.2 or newer, or a server like it: a *redis.Client (plain or with Sentinel) or a *redis.ClusterClient. A consumer uses
+// one connection of its own for each stream, beside those of the client. Allowed have to be XREADGROUP, XACK, XADD, XGROUP, XINFO,
+// XRANGE, XREVRANGE, XPENDING, XCLAIM, XAUTOCLAIM, EVAL and, better than not, CLIENT ID and CLIENT UNBLOCK.
 //
 // # Concurrency and shutdown
 //

@@ -3,9 +3,7 @@ package redisstream_test
 import (
 	"context"
 	"io"
-	"log/slog"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -121,20 +119,99 @@ func TestSource_NoticesALostLease(t *testing.T) {
 
 func TestSource_CountsWhatWasTrimmed(t *testing.T) {
 	t.Parallel()
+	for name, successor := range map[string]string{"reclaimed": "other", "taken up": "same"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			rdb, stream := shared(t)
+			ids := publish(t, rdb, stream, 1, 100)
+			cfg := config(stream)
+			cfg.Lease, cfg.Consumer = time.Second, "same"
+			abandon(t, rdb, cfg, 60)
+			require.NoError(t, rdb.XTrimMinID(t.Context(), stream, ids[50]).Err())
+			cfg.Consumer = successor
+			var seen tally
+			c, _ := start(t, rdb, cfg, consumer.Config{}, func(_ context.Context, m *message) error {
+				seen.add(m)
+				return nil
+			})
+			seen.has(t, 51, 100)
+			drained(t, rdb, stream)
+			require.EqualValues(t, 50, c.Stats().Lost)
+		})
+	}
+}
+
+// What is trimmed while a handler has it can't be delivered again, but its dead letter can be kept.
+func TestSource_SettlesWhatWasTrimmed(t *testing.T) {
+	t.Parallel()
 	rdb, stream := shared(t)
-	ids := publish(t, rdb, stream, 1, 100)
+	publish(t, rdb, stream, 1, 4)
 	cfg := config(stream)
 	cfg.Lease = time.Second
-	abandon(t, rdb, cfg, 60)
-	require.NoError(t, rdb.XTrimMinID(t.Context(), stream, ids[50]).Err())
+	src, err := redisstream.New(rdb, cfg)
+	require.NoError(t, err)
+	raws, err := src.Receive(t.Context(), consumer.Credit{Count: 4, Bytes: 100})
+	require.NoError(t, err)
+	require.NoError(t, rdb.XTrimMaxLen(t.Context(), stream, 0).Err())
+	<-time.After(cfg.Lease / 6)
+	lost, err := src.Extend(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, lost)
+	require.NoError(t, src.Settle(t.Context(), []consumer.Outcome{
+		{Raw: &raws[0], Kind: consumer.Ack},
+		{Raw: &raws[1], Kind: consumer.Retry, Err: errBad},
+		{Raw: &raws[2], Kind: consumer.Release},
+		{Raw: &raws[3], Kind: consumer.Dead, Err: errBad},
+	}))
+	require.EqualValues(t, 2, src.Lost())
+	letters, err := rdb.XLen(t.Context(), stream+":dead").Result()
+	require.NoError(t, err)
+	require.EqualValues(t, 1, letters)
+	require.Zero(t, pending(t, rdb, stream))
+	require.NoError(t, src.Close(t.Context()))
+}
+
+// Behind many entries that others hold there are a few to be reclaimed.
+func TestSource_SearchesAllThatIsPending(t *testing.T) {
+	t.Parallel()
+	rdb, stream := shared(t)
+	ids := publish(t, rdb, stream, 1, 120)
+	cfg := config(stream)
+	cfg.Lease = time.Hour
+	abandon(t, rdb, cfg, 120)
+	require.NoError(t, rdb.Do(t.Context(), "XCLAIM", stream, "group", "dead", "0", ids[60], ids[110], ids[111], ids[119],
+		"IDLE", time.Hour.Milliseconds(), "JUSTID").Err())
+	cfg.Batch = 2 // Redis looks at ten times as many
 	var seen tally
-	c, _ := start(t, rdb, cfg, consumer.Config{}, func(_ context.Context, m *message) error {
+	start(t, rdb, cfg, consumer.Config{}, func(_ context.Context, m *message) error {
 		seen.add(m)
 		return nil
 	})
-	seen.has(t, 51, 100)
-	drained(t, rdb, stream)
-	require.EqualValues(t, 50, c.Stats().Lost)
+	require.Eventually(t, func() bool { return seen.len() == 4 }, patience, 5*time.Millisecond)
+	require.Equal(t, 4, seen.total())
+	require.Equal(t, 1, seen.count("120"))
+}
+
+// Leases that could not be renewed are no reason to handle the same message twice at once.
+func TestSource_DoesNotReclaimFromItself(t *testing.T) {
+	t.Parallel()
+	rdb, stream := shared(t)
+	publish(t, rdb, stream, 1, 4)
+	cfg := config(stream)
+	cfg.Lease, cfg.Block = time.Second, 10*time.Millisecond
+	src, err := redisstream.New(rdb, cfg)
+	require.NoError(t, err)
+	raws, err := src.Receive(t.Context(), consumer.Credit{Count: 4, Bytes: 100})
+	require.NoError(t, err)
+	require.NoError(t, src.Settle(t.Context(), []consumer.Outcome{{Raw: &raws[3], Kind: consumer.Release, After: time.Second}}))
+	var again []consumer.Raw
+	for begun := time.Now(); len(again) == 0 && time.Since(begun) < patience; {
+		again, err = src.Receive(t.Context(), consumer.Credit{Count: 4, Bytes: 100})
+		require.NoError(t, err)
+	}
+	require.Len(t, again, 1)
+	require.Equal(t, raws[3].ID, again[0].ID)
+	require.NoError(t, src.Close(t.Context()))
 }
 
 func TestSource_OutageOfTheHandlersOtherSide(t *testing.T) {
@@ -163,80 +240,6 @@ func TestSource_OutageOfTheHandlersOtherSide(t *testing.T) {
 	drained(t, rdb, stream)
 	require.Zero(t, c.Stats().Dead)
 	require.False(t, c.Stats().Outage)
-}
-
-func TestSource_GroupIsMadeAgain(t *testing.T) {
-	tests := map[string]struct {
-		lose func(t *testing.T, rdb *redis.Client, stream string)
-		want int // from which payload on the stream goes on
-	}{
-		"destroyed": {func(t *testing.T, rdb *redis.Client, stream string) {
-			t.Helper()
-			require.NoError(t, rdb.XGroupDestroy(t.Context(), stream, "group").Err())
-		}, 1},
-		"flushed": {func(t *testing.T, rdb *redis.Client, _ string) {
-			t.Helper()
-			require.NoError(t, rdb.FlushAll(t.Context()).Err())
-		}, 101},
-		"flushed, and older ids": {func(t *testing.T, rdb *redis.Client, stream string) {
-			t.Helper()
-			pipe := rdb.TxPipeline()
-			pipe.FlushAll(t.Context())
-			pipe.XAdd(t.Context(), &redis.XAddArgs{Stream: stream, ID: "1-1", Values: []any{"payload", "101"}})
-			_, err := pipe.Exec(t.Context())
-			require.NoError(t, err)
-		}, 101},
-	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			rdb := client(t, testserver.StartRedis(t, testserver.RedisConfig{}).URL())
-			const stream = "s"
-			publish(t, rdb, stream, 1, 100)
-			logger, written := logs()
-			cfg := config(stream)
-			cfg.Logger = logger
-			var seen tally
-			release := make(chan struct{})
-			start(t, rdb, cfg, consumer.Config{}, func(_ context.Context, m *message) error {
-				if seen.add(m); string(m.Value) == "50" {
-					<-release
-				}
-				return nil
-			})
-			seen.has(t, 1, 100)
-			tt.lose(t, rdb, stream)
-			before, err := rdb.InfoMap(t.Context(), "stats").Result()
-			require.NoError(t, err)
-			<-time.After(300 * time.Millisecond)
-			after, err := rdb.InfoMap(t.Context(), "stats").Result()
-			require.NoError(t, err)
-			require.Less(t, commands(t, after)-commands(t, before), 100, "a hot loop")
-			close(release)
-			publish(t, rdb, stream, 102, 200)
-			if name != "flushed, and older ids" {
-				publish(t, rdb, stream, 101, 101)
-			}
-			seen.has(t, 1, 200)
-			drained(t, rdb, stream)
-			if tt.want == 1 {
-				require.Greater(t, seen.count("50"), 1, "what wasn't settled is delivered again")
-			}
-			require.Equal(t, 1, strings.Count(written(), "made again"))
-		})
-	}
-}
-
-func commands(t *testing.T, info map[string]map[string]string) int {
-	t.Helper()
-	n := 0
-	for _, section := range info {
-		for _, c := range section["total_commands_processed"] {
-			n = 10*n + int(c-'0')
-		}
-	}
-	require.NotZero(t, n)
-	return n
 }
 
 func TestSource_SurvivesARestartOfRedis(t *testing.T) {
@@ -316,21 +319,3 @@ func TestSource_RemovesNamesOnlyWhenEmptyAndOld(t *testing.T) {
 	abandon(t, rdb, cfg, 2)
 	require.Equal(t, "alive dead young", groupNames(t, rdb, stream))
 }
-
-func logs() (*slog.Logger, func() string) {
-	var mu sync.Mutex
-	var b strings.Builder
-	return slog.New(slog.NewTextHandler(writer(func(p []byte) (int, error) {
-			mu.Lock()
-			defer mu.Unlock()
-			return b.Write(p)
-		}), nil)), func() string {
-			mu.Lock()
-			defer mu.Unlock()
-			return b.String()
-		}
-}
-
-type writer func([]byte) (int, error)
-
-func (w writer) Write(p []byte) (int, error) { return w(p) }

@@ -35,7 +35,7 @@ type lane struct {
 
 func newLane(s *Source, stream, dead string) *lane {
 	return &lane{
-		src: s, stream: stream, dead: dead, ledger: ledger{keep: 2 * s.cfg.Lease},
+		src: s, stream: stream, dead: dead, ledger: ledger{keep: 2 * s.cfg.Lease, parked: map[string]time.Time{}},
 		cursor: searchEnd, batch: min(firstBatch, s.cfg.Batch), avgBytes: 1,
 	}
 }

@@ -55,11 +55,13 @@ func (l *ledger) delivered(id entryID) {
 	}
 }
 
-// settle records that e is no longer held.
-func (l *ledger) settle(e *entry) {
+// settle records that entries are no longer held.
+func (l *ledger) settle(entries []*entry) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.settleLocked(e)
+	for _, e := range entries {
+		l.settleLocked(e)
+	}
 }
 
 func (l *ledger) settleLocked(e *entry) {
@@ -69,15 +71,14 @@ func (l *ledger) settleLocked(e *entry) {
 	}
 }
 
-// park is settle for an entry that is to come again.
-func (l *ledger) park(e *entry) {
+// park is settle for entries that are to come again.
+func (l *ledger) park(entries []*entry) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.settleLocked(e)
-	if l.parked == nil {
-		l.parked = map[string]time.Time{}
+	for _, e := range entries {
+		l.settleLocked(e)
+		l.parked[e.id] = time.Now()
 	}
-	l.parked[e.id] = time.Now()
 }
 
 // held returns the ids of all open entries.

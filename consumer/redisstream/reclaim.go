@@ -92,11 +92,16 @@ func (l *lane) find(ctx context.Context, script string, args ...any) (next strin
 	if !ok {
 		return "", nil, fmt.Errorf("%w: %.200q", errReply, reply)
 	}
-	if gone > 0 {
-		l.src.lost.Add(gone)
-		l.src.cfg.Logger.Warn("redisstream: entries were trimmed or deleted before they were handled", "stream", l.stream, "count", gone)
-	}
+	l.lose(gone)
 	return next, entries, nil
+}
+
+// lose counts entries that have no data any more.
+func (l *lane) lose(count int64) {
+	if count > 0 {
+		l.src.lost.Add(count)
+		l.src.cfg.Logger.Warn("redisstream: entries were trimmed or deleted before they were handled", "stream", l.stream, "count", count)
+	}
 }
 
 // parseFound reads {next, gone, {{id, attempts, {name, value, …}}, …}}.

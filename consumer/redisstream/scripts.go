@@ -26,21 +26,33 @@ end
 return stolen`
 
 	// giveBackScript sets the idle time and the attempts of entries that are this consumer's: ARGV[3…] are id, milliseconds, count.
+	// It returns how many have no data any more: they can't be delivered again.
 	giveBackScript = `
+local gone = 0
 for i = 3, #ARGV, 3 do
   local p = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[i], ARGV[i], 1)[1]
   if p and p[2] == ARGV[2] then
     redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, ARGV[i], 'IDLE', ARGV[i+1], 'RETRYCOUNT', ARGV[i+2], 'JUSTID')
   end
+  if not redis.call('XRANGE', KEYS[1], ARGV[i], ARGV[i])[1] then
+    redis.call('XACK', KEYS[1], ARGV[1], ARGV[i])
+    gone = gone + 1
+  end
 end
-return 0`
+return gone`
 
 	// buryScript adds a dead letter with the fields of ARGV[4…] to KEYS[2] and acks the entry ARGV[3]. When it is called again, the
-	// entry isn't pending any more. Without the group nobody knows: then a second letter is better than none.
+	// entry isn't pending any more. But neither is one that was trimmed, or whose group is gone: nobody knows then, and a second letter is
+	// better than none.
 	buryScript = `
 local p = redis.pcall('XPENDING', KEYS[1], ARGV[1], ARGV[3], ARGV[3], 1)
-if not p.err and (not p[1] or p[1][2] ~= ARGV[2]) then
-  return 0
+if not p.err then
+  if p[1] and p[1][2] ~= ARGV[2] then
+    return 0
+  end
+  if not p[1] and redis.call('XRANGE', KEYS[1], ARGV[3], ARGV[3])[1] then
+    return 0
+  end
 end
 redis.call('XADD', KEYS[2], '*', unpack(ARGV, 4))
 if not p.err then
@@ -56,7 +68,8 @@ for _, id in ipairs(ids) do
   local entry = redis.call('XRANGE', KEYS[1], id, id)[1]
   local p = redis.call('XPENDING', KEYS[1], ARGV[1], id, id, 1)[1]
   if not entry then
-    gone = gone + redis.call('XACK', KEYS[1], ARGV[1], id)
+    redis.call('XACK', KEYS[1], ARGV[1], id)
+    gone = gone + 1
   elseif p then
     list[#list + 1] = {id, p[4], entry[2]}
   end

@@ -16,51 +16,69 @@ import (
 // ackSize is how many entries one XACK names.
 const ackSize = 1000
 
-// Settle stores the outcomes, in one round trip.
+// Settle stores the outcomes, in one round trip to each node.
 func (s *Source) Settle(ctx context.Context, outcomes []consumer.Outcome) error {
-	pipe := s.rdb.Pipeline()
-	settled := make([]*entry, 0, len(outcomes))
-	acks := make(map[*lane][]string, len(s.lanes))
-	returns := map[*lane][]consumer.Outcome{}
+	byLane := map[*lane][]consumer.Outcome{}
 	for _, o := range outcomes {
 		e, ours := o.Token.(*entry)
 		if !ours {
 			return fmt.Errorf("redisstream: message %s is of another source", o.ID)
 		}
 		l := e.batch.lane
-		switch o.Kind {
-		case consumer.Ack:
-			acks[l] = append(acks[l], e.id)
-		case consumer.Dead:
-			pipe.Eval(ctx, buryScript, []string{l.stream, l.dead}, l.letter(e.id, o)...)
-		default:
-			// Now, as it may be delivered again before the reply to this is here.
-			l.ledger.park(e)
-			returns[l] = append(returns[l], o)
-			continue
+		if byLane[l] == nil {
+			byLane[l] = make([]consumer.Outcome, 0, len(outcomes))
 		}
-		settled = append(settled, e)
+		byLane[l] = append(byLane[l], o)
 	}
-	for l, ids := range acks {
-		for part := range slices.Chunk(ids, ackSize) {
-			pipe.XAck(ctx, l.stream, s.cfg.Group, part...)
-		}
-	}
-	for l, list := range returns {
-		for part := range chunks(list) {
-			pipe.Eval(ctx, giveBackScript, []string{l.stream}, l.giveBack(part)...)
-		}
+	pipe := s.rdb.Pipeline()
+	var stored []func()
+	for l, list := range byLane {
+		stored = append(stored, l.settle(ctx, pipe, list))
 	}
 	if err := execute(ctx, pipe); err != nil {
 		return fmt.Errorf("redisstream: settle: %w", err)
 	}
-	for l, list := range returns {
-		l.remind(list)
-	}
-	for _, e := range settled {
-		e.batch.lane.ledger.settle(e)
+	for _, done := range stored {
+		done()
 	}
 	return nil
+}
+
+// settle adds to pipe what stores outcomes. The function that it returns is to be called when that has been done.
+func (l *lane) settle(ctx context.Context, pipe redis.Pipeliner, outcomes []consumer.Outcome) (stored func()) {
+	acks := make([]string, 0, len(outcomes))
+	var ended, parked []*entry
+	var returned []consumer.Outcome
+	for _, o := range outcomes {
+		e := o.Token.(*entry)
+		switch o.Kind {
+		case consumer.Retry, consumer.Release:
+			parked, returned = append(parked, e), append(returned, o)
+			continue
+		case consumer.Dead:
+			pipe.Eval(ctx, buryScript, []string{l.stream, l.dead}, l.letter(e.id, o)...)
+		default:
+			acks = append(acks, e.id)
+		}
+		ended = append(ended, e)
+	}
+	for part := range slices.Chunk(acks, ackSize) {
+		pipe.XAck(ctx, l.stream, l.src.cfg.Group, part...)
+	}
+	// Parked now, as they may be delivered again before the reply to this is here.
+	l.ledger.park(parked)
+	var replies []*redis.Cmd
+	for part := range chunks(returned) {
+		replies = append(replies, pipe.Eval(ctx, giveBackScript, []string{l.stream}, l.giveBack(part)...))
+	}
+	return func() {
+		l.ledger.settle(ended)
+		for _, r := range replies {
+			gone, _ := r.Int64() // an error is one that execute lets pass
+			l.lose(gone)
+		}
+		l.remind(returned)
+	}
 }
 
 // execute returns what failed, apart from groups that are gone: then nothing is pending that could be settled.

@@ -173,7 +173,7 @@ func TestSource_SettlesIdempotently(t *testing.T) {
 	outcomes := []consumer.Outcome{
 		{Raw: &raws[0], Kind: consumer.Ack},
 		{Raw: &raws[1], Kind: consumer.Dead, Err: errBad},
-		{Raw: &raws[2], Kind: consumer.Retry, After: time.Hour, Err: errBad},
+		{Raw: &raws[2], Kind: consumer.Retry, After: 20 * time.Second, Err: errBad},
 		{Raw: &raws[3], Kind: consumer.Release, After: time.Hour},
 	}
 	for range 3 {
@@ -187,6 +187,8 @@ func TestSource_SettlesIdempotently(t *testing.T) {
 	require.Len(t, left, 2)
 	require.EqualValues(t, 2, left[0].RetryCount, "a failure counts, once")
 	require.EqualValues(t, 1, left[1].RetryCount, "a release doesn't")
+	require.InDelta(t, 40*time.Second, left[0].Idle, float64(10*time.Second), "20 s less than a lease")
+	require.Less(t, left[1].Idle, 10*time.Second, "a whole lease at most")
 	require.NoError(t, src.Close(t.Context()))
 	require.NotEmpty(t, groupNames(t, rdb, stream), "a consumer with pending entries must stay")
 }

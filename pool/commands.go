@@ -80,6 +80,9 @@ func (b *Blocking) BLMove(ctx context.Context, source, destination, from, to str
 // XRead reads from streams; args.Block is the timeout. In a Cluster all streams are to be in one slot. See [Blocking] for timeout
 // and ctx.
 func (b *Blocking) XRead(ctx context.Context, args *redis.XReadArgs) (streams []redis.XStream, err error) {
+	if args == nil {
+		return nil, errNoStream
+	}
 	if err := checkRead(args.Block, args.Streams); err != nil {
 		return nil, err
 	}
@@ -128,6 +131,9 @@ func pinLatest(ctx context.Context, conn *redis.Conn, args *redis.XReadArgs) err
 // XReadGroup reads from streams as a member of a consumer group; args.Block is the timeout. Entries whose reply is lost with its
 // connection are found pending. In a Cluster all streams are to be in one slot. See [Blocking] for timeout and ctx.
 func (b *Blocking) XReadGroup(ctx context.Context, args *redis.XReadGroupArgs) (streams []redis.XStream, err error) {
+	if args == nil {
+		return nil, errNoStream
+	}
 	if err := checkRead(args.Block, args.Streams); err != nil {
 		return nil, err
 	}

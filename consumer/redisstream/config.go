@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Config says what to read. Streams and Group are required.
@@ -65,13 +67,16 @@ func (c Config) check() error {
 		wrong("Streams", "empty", "at least one stream")
 	}
 	for i, s := range c.Streams {
-		if s == "" || slices.Contains(c.Streams[:i], s) {
-			wrong("Streams", fmt.Sprintf("%q", c.Streams), "names that are not empty, each once")
+		if !isName(s) || slices.Contains(c.Streams[:i], s) {
+			wrong("Streams", fmt.Sprintf("%q", c.Streams), "names of 1 to 256 printable bytes of UTF-8, each once")
 			break
 		}
 	}
-	if c.Group == "" {
-		wrong("Group", `""`, "the name of a consumer group")
+	if !isName(c.Group) {
+		wrong("Group", fmt.Sprintf("%q", c.Group), "1 to 256 printable bytes of UTF-8")
+	}
+	if !isName(c.Consumer) {
+		wrong("Consumer", fmt.Sprintf("%q", c.Consumer), "1 to 256 printable bytes of UTF-8, or nothing for a name of its own")
 	}
 	if _, isID := parseID(c.Start); !isID && c.Start != "$" {
 		wrong("Start", fmt.Sprintf("%q", c.Start), `"0", "$" or an entry id`)
@@ -86,4 +91,10 @@ func (c Config) check() error {
 		wrong("Lease", c.Lease, "1s to 24h, or 0 for 1m")
 	}
 	return errors.Join(errs...)
+}
+
+// isName says whether Redis, logs and whoever stores the ID of a message, which begins with the name of its stream, can all show s.
+func isName(s string) bool {
+	unprintable := func(r rune) bool { return !unicode.IsPrint(r) }
+	return s != "" && len(s) <= 256 && utf8.ValidString(s) && !strings.ContainsFunc(s, unprintable)
 }

@@ -311,6 +311,12 @@ func TestNew_TellsAllThatIsWrong(t *testing.T) {
 	}
 	_, err = redisstream.New(rdb, redisstream.Config{Group: "g"})
 	require.ErrorContains(t, err, "Config.Streams is empty")
+	for _, name := range []string{"", "a\x00", "\x1b[2J", "\xff", strings.Repeat("a", 257)} {
+		_, err = redisstream.New(rdb, redisstream.Config{Streams: []string{name}, Group: name, Consumer: "c" + name})
+		require.ErrorContains(t, err, "Config.Streams is")
+		require.ErrorContains(t, err, "Config.Group is")
+		require.Equal(t, name != "", strings.Contains(err.Error(), "Config.Consumer is"), "%v", err)
+	}
 	ring := redis.NewRing(&redis.RingOptions{})
 	defer ring.Close()
 	_, err = redisstream.New(ring, config("s"))

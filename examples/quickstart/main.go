@@ -21,6 +21,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -57,12 +58,12 @@ func quickstart() int {
 		complain(err)
 		return 2
 	}
-	ctx, restore := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, restore := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer restore()
 	// A second ^C ends the program at once.
 	context.AfterFunc(ctx, restore)
 
-	report, err := run(ctx, opts)
+	rep, err := run(ctx, opts)
 	if err != nil {
 		complain(err)
 		if _, early := errors.AsType[*startError](err); early {
@@ -71,11 +72,12 @@ func quickstart() int {
 		return 1
 	}
 	if opts.json {
-		err = json.NewEncoder(os.Stdout).Encode(report)
+		err = json.NewEncoder(os.Stdout).Encode(rep)
 	} else {
-		_, err = fmt.Fprintln(os.Stdout, report)
+		_, err = fmt.Fprintln(os.Stdout, rep)
 	}
-	if err != nil || !report.Clean() {
+	// Who interrupts the first second has published nothing, and that is no failure.
+	if nothing := rep.Published == 0 && ctx.Err() == nil; err != nil || nothing || !rep.Clean() {
 		return 1
 	}
 	return 0
@@ -98,8 +100,10 @@ func parseOptions(args []string, getenv func(string) string) (options, error) {
 		if errors.Is(err, flag.ErrHelp) {
 			fs.SetOutput(os.Stdout)
 			fs.Usage()
+			fmt.Fprintln(os.Stdout, "Exit status: 0 when every message that was published is stored once, 1 when not, 2 when it could not start.")
+			return o, err
 		}
-		return o, err
+		return o, fmt.Errorf("%w (try -h)", err)
 	}
 	switch {
 	case fs.NArg() > 0:

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/upbeat-go/upbeat/internal/testserver"
@@ -164,12 +165,12 @@ func (b *buffer) String() string {
 var startedWorker = regexp.MustCompile(`\(pid (\d+)\) started`)
 
 // startAndWait starts the quickstart and returns when its workers run and the table shows them.
-func startAndWait(t *testing.T) (cmd *exec.Cmd, out *buffer, workers []int) {
+func startAndWait(t *testing.T, args ...string) (cmd *exec.Cmd, out *buffer, workers []int) {
 	t.Helper()
 	if runtime.GOOS == "windows" {
 		t.Skip("there are no signals on Windows")
 	}
-	cmd, out = command(t), &buffer{}
+	cmd, out = command(t, args...), &buffer{}
 	cmd.Stdout, cmd.Stderr = out, out
 	require.NoError(t, cmd.Start())
 	require.Eventually(t, func() bool { return strings.Count(out.String(), "alive") >= 4 }, 30*time.Second, 20*time.Millisecond, "%s", out)
@@ -211,4 +212,32 @@ func TestQuickstart_WorkersEndWithTheirParent(t *testing.T) {
 	require.NoError(t, cmd.Process.Kill())
 	require.Error(t, cmd.Wait())
 	requireGone(t, workers)
+}
+
+func TestQuickstart_LostStreamIsNoSuccess(t *testing.T) {
+	t.Parallel()
+	server := testserver.StartRedis(t, testserver.RedisConfig{})
+	cmd, out, workers := startAndWait(t, "-redis", server.URL())
+	rdb := redis.NewClient(&redis.Options{Addr: server.Addr()})
+	defer rdb.Close()
+	require.NoError(t, rdb.FlushAll(t.Context()).Err())
+	require.NoError(t, cmd.Process.Signal(os.Interrupt))
+	require.Error(t, cmd.Wait())
+	require.Equal(t, 1, cmd.ProcessState.ExitCode(), "%s", out)
+	require.Contains(t, out.String(), "Redis has lost the stream")
+	requireGone(t, workers)
+}
+
+func TestQuickstart_TermLeavesNothingBehind(t *testing.T) {
+	t.Parallel()
+	server := testserver.StartRedis(t, testserver.RedisConfig{})
+	cmd, out, workers := startAndWait(t, "-redis", server.URL())
+	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+	require.NoError(t, cmd.Wait(), "%s", out)
+	requireGone(t, workers)
+	rdb := redis.NewClient(&redis.Options{Addr: server.Addr()})
+	defer rdb.Close()
+	streams, err := rdb.Keys(t.Context(), "quickstart:*").Result()
+	require.NoError(t, err)
+	require.Empty(t, streams)
 }

@@ -34,29 +34,44 @@ type serviceReport struct {
 }
 
 // Clean tells whether every message that was published is stored once.
-func (r report) Clean() bool { return r.Lost == 0 && r.Duplicates == 0 && r.Published > 0 }
+func (r report) Clean() bool { return r.Duplicates == 0 && r.Stored == r.Published }
 
 func (r report) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "published %d, stored %d, duplicates %d, lost %d (%s, %s)",
 		r.Published, r.Stored, r.Duplicates, r.Lost, r.Redis, r.Database)
+	if r.Stored > r.Published {
+		b.WriteString("\n  Redis has lost the stream meanwhile, and its count with it: how much was published is unknown")
+	}
 	for _, s := range r.Services {
 		fmt.Fprintf(&b, "\n  %-16s %-8s %s", s.Service, s.State, s.Why)
 	}
 	return b.String()
 }
 
-// published asks the stream how many entries were ever added to it.
-func published(ctx context.Context, rdb redis.UniversalClient, stream string) (int64, error) {
-	n, err := rdb.XLen(ctx, stream).Result()
+// progress asks Redis how many entries were ever added to the stream, and whether its consumers have settled all of them.
+func progress(ctx context.Context, rdb redis.UniversalClient, stream string) (published int64, settled bool, err error) {
+	length, err := rdb.XLen(ctx, stream).Result()
+	if err != nil || length == 0 {
+		return 0, err == nil, err
+	}
+	newest, err := rdb.XRevRangeN(ctx, stream, "+", "-", 1).Result()
 	if err != nil {
-		return 0, err
+		return length, false, err
+	}
+	groups, err := rdb.XInfoGroups(ctx, stream).Result()
+	if err != nil {
+		return length, false, err
+	}
+	settled = true
+	for _, g := range groups {
+		settled = settled && g.Pending == 0 && len(newest) > 0 && g.LastDeliveredID == newest[0].ID
 	}
 	// Servers from 7.0 on also count what has been trimmed.
 	if info, err := rdb.XInfoStream(ctx, stream).Result(); err == nil {
-		n = max(n, info.EntriesAdded)
+		length = max(length, info.EntriesAdded)
 	}
-	return n, nil
+	return length, settled, nil
 }
 
 // auditLog is the part of a store that counting needs.

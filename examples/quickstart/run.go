@@ -76,6 +76,7 @@ func (r *runner) run(ctx context.Context, opts options, log *slog.Logger) (rep r
 	var consumed error
 	wg.Go(func() { consumed = r.pipe.consumer.Run(consuming) })
 	wg.Go(func() { maintain(consuming, r.backend.db, log) })
+	wg.Go(func() { r.keepStream(consuming) })
 
 	err = r.startWorkers(ctx)
 	if err == nil {
@@ -101,6 +102,18 @@ func maintain(ctx context.Context, db database, log *slog.Logger) {
 		case <-ctx.Done():
 			return
 		case <-hourly:
+		}
+	}
+}
+
+// keepStream renews the life of this run's stream until ctx ends: one that a killed run leaves behind goes by itself.
+func (r *runner) keepStream(ctx context.Context) {
+	for tick := time.Tick(10 * time.Second); ; {
+		_ = r.backend.redis.Standard().Expire(ctx, r.stream, 10*time.Minute).Err() // the next one will do
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick:
 		}
 	}
 }
@@ -159,14 +172,17 @@ func (r *runner) drain(ctx context.Context, failed error) (int64, error) {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		n, err := published(ctx, r.backend.redis.Standard(), r.stream)
-		if stats := r.pipe.consumer.Stats(); err == nil && int64(stats.MessageCount+stats.Dead) >= n {
+		n, settled, err := progress(ctx, r.backend.redis.Standard(), r.stream)
+		if err == nil && settled {
 			return n, nil
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return n, err // what is not handled by now shows as lost
+			if err != nil {
+				err = fmt.Errorf("ask Redis how much was published: %w", err)
+			}
+			return n, err // what is not settled by now shows as lost
 		}
 	}
 }

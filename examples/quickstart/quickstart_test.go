@@ -74,7 +74,8 @@ func runWithSummary(t *testing.T, cmd *exec.Cmd) summary {
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
-	require.NoError(t, err, "%s%s", out, &stderr)
+	t.Log(stderr.String()) // shown when something is wrong with the summary
+	require.NoError(t, err, "%s", out)
 	require.Equal(t, 1, bytes.Count(out, []byte("\n")), "one object on standard output: %s", out)
 	var s summary
 	require.NoError(t, json.Unmarshal(out, &s), "%s", out)

@@ -32,7 +32,9 @@ type workerConfig struct {
 func workerMain(stdin io.Reader, stderr io.Writer) int {
 	// ^C reaches every process of the terminal; when to stop is the parent's decision.
 	signal.Ignore(syscall.SIGINT)
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	terminated, deaf := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer deaf()
+	ctx, stop := context.WithCancel(terminated)
 	defer stop()
 
 	config := json.NewDecoder(stdin)
@@ -43,7 +45,7 @@ func workerMain(stdin io.Reader, stderr io.Writer) int {
 	}
 	go func() { // ends with the process
 		_, _ = io.Copy(io.Discard, stdin)
-		stop()
+		stop() // and not deaf: a SIGTERM that comes with the end of the input would kill the worker before its goodbye
 	}()
 	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	if err := work(ctx, cfg, log); err != nil {

@@ -1,0 +1,145 @@
+package redissub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"sync/atomic"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+)
+
+// link is one connection from its dial to its end.
+type link struct {
+	client *redis.Client
+	socket atomic.Pointer[net.Conn]
+	// denied is what the server said to the PING of a user who may do without that right.
+	denied error
+
+	pulse   *pulse
+	replies *decoder
+}
+
+// dial connects with the settings of origin, and lets the client shake hands (TLS, HELLO, AUTH, Sentinel's search for the master). What
+// is said on the connection after that goes past the client, whose own way to read a subscription can't tell silence from death.
+func dial(ctx context.Context, origin *redis.Client, cfg Config) (*link, error) {
+	l := &link{}
+	opt := *origin.Options()
+	opt.Dialer = l.keepSocket(opt.Dialer)
+	opt.ContextTimeoutEnabled = true
+	opt.MaxRetries, opt.DialerRetries = -1, 1
+	// Of a pool of one, a single failed dial would start a goroutine that tries again every second.
+	opt.PoolSize, opt.MinIdleConns, opt.MaxIdleConns, opt.MaxActiveConns, opt.PipelinePoolSize = 2, 0, 0, 0, -1
+	opt.ReadBufferSize, opt.WriteBufferSize = 4<<10, 4<<10 // for the handshake alone
+	opt.Limiter = nil
+	opt.ClientSideCache, opt.ClientSideCacheConfig, opt.PushNotificationProcessor = nil, nil, nil
+	opt.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	l.client = redis.NewClient(&opt)
+
+	ctx, cancel := context.WithTimeout(ctx, max(opt.DialTimeout, 0)+cfg.Timeout)
+	defer cancel()
+	defer context.AfterFunc(ctx, l.sever)()
+	err := l.client.Conn().Ping(ctx).Err()
+	if err != nil && !redis.IsPermissionError(err) {
+		l.close()
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("redissub: connect: %w (%w)", context.Cause(ctx), err)
+		}
+		return nil, fmt.Errorf("redissub: connect: %w", err)
+	}
+	l.denied = err
+	l.pulse = &pulse{socket: *l.socket.Load(), every: cfg.Ping, timeout: cfg.Timeout}
+	l.replies = newDecoder(l.pulse, cfg.MaxBytes)
+	return l, nil
+}
+
+func (l *link) keepSocket(dial func(ctx context.Context, network, addr string) (net.Conn, error)) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		socket, err := dial(ctx, network, addr)
+		if err == nil {
+			l.socket.Store(&socket)
+		}
+		return socket, err
+	}
+}
+
+// subscribe returns when the server has confirmed every name. Messages that come in between go to message.
+func (l *link) subscribe(cfg Config, message func(Message)) error {
+	request := appendCommand(nil, "SUBSCRIBE", cfg.Channels)
+	request = appendCommand(request, "PSUBSCRIBE", cfg.Patterns)
+	if err := l.pulse.ask(request); err != nil {
+		return errors.Join(err, l.denied)
+	}
+	for missing := len(cfg.Channels) + len(cfg.Patterns); missing > 0; {
+		r, err := l.replies.next()
+		if err != nil {
+			return errors.Join(err, l.denied)
+		}
+		switch {
+		case r.kind == '-':
+			return fmt.Errorf("subscribe to %q: %w", slices.Concat(cfg.Channels, cfg.Patterns), ServerError(r.parts[0]))
+		case r.confirms():
+			missing--
+		default:
+			deliver(r, message)
+		}
+	}
+	l.pulse.begin()
+	return nil
+}
+
+// receive returns when the connection has failed. It calls proved after each answer of the server.
+func (l *link) receive(message func(Message), proved func()) error {
+	for {
+		r, err := l.replies.next()
+		if err != nil {
+			return err
+		}
+		switch {
+		case r.answers():
+			if l.pulse.waiting() {
+				l.pulse.answered()
+				proved()
+			}
+		case r.kind == '-':
+			return fmt.Errorf("the server: %w", ServerError(r.parts[0]))
+		default:
+			deliver(r, message)
+		}
+	}
+}
+
+// addr is the other side's.
+func (l *link) addr() string { return l.pulse.socket.RemoteAddr().String() }
+
+// sever ends a read in progress.
+func (l *link) sever() {
+	if socket := l.socket.Load(); socket != nil {
+		_ = (*socket).Close()
+	}
+}
+
+func (l *link) close() {
+	l.sever()
+	_ = l.client.Close()
+}
+
+func appendCommand(request []byte, name string, args []string) []byte {
+	if len(args) == 0 {
+		return request
+	}
+	request = appendBulk(append(strconv.AppendInt(append(request, '*'), int64(len(args)+1), 10), "\r\n"...), name)
+	for _, arg := range args {
+		request = appendBulk(request, arg)
+	}
+	return request
+}
+
+func appendBulk(request []byte, s string) []byte {
+	request = append(strconv.AppendInt(append(request, '$'), int64(len(s)), 10), "\r\n"...)
+	return append(append(request, s...), "\r\n"...)
+}

@@ -36,8 +36,16 @@ type Beat struct {
 	Run string
 	// CollectorErrors names the collectors that gave no value, and why, in one printable line each.
 	CollectorErrors map[string]string
+	// Stuck names the loops that make no progress, and for how long each has made none.
+	Stuck map[string]time.Duration
+	// Ages says of fields that are collected at a pace of their own how old their value was.
+	Ages map[string]time.Duration
+	// Container has the figures of the container that the sender runs in; nil when they were not said.
+	Container *Container
 
-	fields []field // the service's own, sorted by name, none twice
+	host     string  // where the sender runs; empty when it was not said
+	retained bool    // Redis keeps the newest beat of this sender
+	fields   []field // the service's own, sorted by name, none twice
 }
 
 // field is one of the service's own values, as JSON.

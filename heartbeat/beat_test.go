@@ -223,7 +223,7 @@ func FuzzParseBeat(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, payload []byte) {
-		mon, err := heartbeat.NewMonitor(heartbeat.MonitorConfig{})
+		mon, err := heartbeat.NewMonitor(nil, heartbeat.MonitorConfig{})
 		require.NoError(t, err)
 		beat, err := heartbeat.ParseBeat(payload)
 		require.Equal(t, err == nil, mon.Observe(payload, 0) == nil)

@@ -90,6 +90,14 @@ func (b *broker) publisher(t *testing.T, cfg heartbeat.Config) *heartbeat.Publis
 	return pub
 }
 
+// contained returns a publisher that runs in a made-up container.
+func (b *broker) contained(t *testing.T, read func() heartbeat.ContainerUsage) *heartbeat.Publisher {
+	t.Helper()
+	pub, err := heartbeat.NewContained(b.publish, read, heartbeat.Config{Logger: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
+	return pub
+}
+
 func idleProcess(context.Context) (heartbeat.Usage, error) {
 	return heartbeat.NewUsage(100<<20, time.Second), nil
 }

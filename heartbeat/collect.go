@@ -22,6 +22,7 @@ const (
 // collectors are the functions that give a service its own fields. Safe for concurrent use, but only one collect
 // may run at a time.
 type collectors struct {
+	interval  time.Duration
 	timeout   time.Duration
 	maxFields int
 	maxBytes  int
@@ -30,24 +31,38 @@ type collectors struct {
 	byName []*collector // sorted by name; guarded by mu
 
 	running sync.WaitGroup // functions that have been called and have not returned
+
+	life   context.Context // of runs that outlast the beat that started them
+	cancel context.CancelCauseFunc
 }
 
 type collector struct {
-	name  string
-	fn    func(context.Context) (any, error)
-	since atomic.Pointer[time.Time] // when the run in flight began; nil when there is none
+	name   string
+	every  time.Duration // 0 for with each beat
+	fn     func(context.Context) (any, error)
+	since  atomic.Pointer[time.Time] // when the run in flight began; nil when there is none
+	newest atomic.Pointer[collected] // what the newest run came to that has returned
+	due    time.Time                 // when one with a pace of its own is to run again; only collect uses it
 }
 
 // collected is what one run of a collector came to.
 type collected struct {
-	name string
-	raw  json.RawMessage
-	err  error
+	raw json.RawMessage
+	err error
+	at  time.Time
+}
+
+func newCollectors(cfg Config) collectors {
+	life, cancel := context.WithCancelCause(context.Background())
+	return collectors{
+		interval: cfg.Interval, timeout: cfg.CollectTimeout, maxFields: cfg.MaxFields, maxBytes: cfg.MaxBytes,
+		life: life, cancel: cancel,
+	}
 }
 
 var errNoReturn = errors.New("the collector ended its goroutine")
 
-func (cs *collectors) add(name string, fn func(context.Context) (any, error)) error {
+func (cs *collectors) add(name string, every time.Duration, fn func(context.Context) (any, error)) error {
 	switch err := printable(name, maxFieldName); {
 	case err != nil:
 		return fmt.Errorf("heartbeat: collector name can't be used: %w", err)
@@ -69,7 +84,7 @@ func (cs *collectors) add(name string, fn func(context.Context) (any, error)) er
 	if len(cs.byName) >= cs.maxFields {
 		return fmt.Errorf("heartbeat: collector %q is one too many: Config.MaxFields is %d", name, cs.maxFields)
 	}
-	cs.byName = slices.Insert(cs.byName, at, &collector{name: name, fn: fn})
+	cs.byName = slices.Insert(cs.byName, at, &collector{name: name, every: every, fn: fn})
 	return nil
 }
 
@@ -79,31 +94,58 @@ func (cs *collectors) snapshot() []*collector {
 	return slices.Clone(cs.byName)
 }
 
-// collect calls all collectors side by side and returns the fields of those that answered in time, and an error
-// for each that did not. A function that ignores its context is left running and skipped until it returns.
-func (cs *collectors) collect(ctx context.Context) ([]field, map[string]error) {
+// collect calls all collectors that are due side by side and returns the fields of those that answered in time or have
+// a recent value, the ages of the latter, and an error for each of the others. A function that ignores its context is
+// left running and skipped until it returns.
+func (cs *collectors) collect(ctx context.Context) ([]field, map[string]time.Duration, map[string]error) {
+	all, failed := cs.snapshot(), map[string]error{}
+	if len(all) == 0 {
+		return nil, nil, failed
+	}
 	ctx, cancel := context.WithTimeoutCause(ctx, cs.timeout, fmt.Errorf("no value within %s", cs.timeout))
 	defer cancel()
-	all := cs.snapshot()
-	results := make(chan collected, len(all)) // room for all: nobody ever waits to be heard
-	pending, failed := make(map[string]bool, len(all)), map[string]error{}
+	cs.await(ctx, all, failed)
+	fields, ages := make([]field, 0, len(all)), map[string]time.Duration{}
 	for _, c := range all {
-		if ago, started := c.start(ctx, cs, results); started {
-			pending[c.name] = true
-		} else {
-			failed[c.name] = fmt.Errorf("skipped: the run begun %s ago has not returned", ago.Round(time.Second))
+		value := c.newest.Load()
+		switch {
+		case failed[c.name] != nil:
+		case value.err != nil:
+			failed[c.name] = value.err
+		default:
+			fields = append(fields, field{c.name, value.raw})
+			if c.every > 0 {
+				ages[c.name] = time.Since(value.at)
+			}
 		}
 	}
-	fields := make([]field, 0, len(all))
+	return cs.fit(fields, failed), ages, failed
+}
+
+// await starts what is due and waits for what has no value without, and says in failed why something still has none.
+func (cs *collectors) await(ctx context.Context, all []*collector, failed map[string]error) {
+	returned := make(chan string, len(all)) // room for all: nobody ever waits to be heard
+	pending := make(map[string]bool, len(all))
+	now := time.Now()
+	for _, c := range all {
+		started := false
+		if !now.Before(c.due) {
+			if started = c.start(ctx, cs, returned); started {
+				c.due = now.Add(c.every)
+			}
+		}
+		switch {
+		case c.every > 0 && c.fresh(now, cs.interval):
+		case started:
+			pending[c.name] = true
+		default:
+			failed[c.name] = c.skipped(now)
+		}
+	}
 	for len(pending) > 0 {
 		select {
-		case r := <-results:
-			delete(pending, r.name)
-			if r.err != nil {
-				failed[r.name] = r.err
-			} else {
-				fields = append(fields, field{r.name, r.raw})
-			}
+		case name := <-returned:
+			delete(pending, name)
 		case <-ctx.Done():
 			for name := range pending {
 				failed[name] = context.Cause(ctx)
@@ -111,7 +153,6 @@ func (cs *collectors) collect(ctx context.Context) ([]field, map[string]error) {
 			clear(pending)
 		}
 	}
-	return cs.fit(fields, failed), failed
 }
 
 // fit leaves out the largest fields until the rest is within maxBytes, and sorts that by name.
@@ -142,24 +183,45 @@ func (cs *collectors) stuck() []string {
 	return names
 }
 
-// start runs the collector in a goroutine of its own, unless an earlier run has not returned: then it says how long
-// ago that began.
-func (c *collector) start(ctx context.Context, cs *collectors, results chan<- collected) (time.Duration, bool) {
+// start runs the collector in a goroutine of its own, unless an earlier run has not returned. One with a pace of its own
+// has as long as that; the others have until ctx ends.
+func (c *collector) start(ctx context.Context, cs *collectors, returned chan<- string) bool {
 	now := time.Now()
-	for !c.since.CompareAndSwap(nil, &now) {
-		if since := c.since.Load(); since != nil {
-			return now.Sub(*since), false
-		}
+	if !c.since.CompareAndSwap(nil, &now) {
+		return false
+	}
+	cancel := context.CancelFunc(func() {})
+	if c.every > 0 {
+		ctx, cancel = context.WithTimeoutCause(cs.life, c.every, fmt.Errorf("no value within %s", c.every)) //nolint:contextcheck // it outlasts the beat on purpose
 	}
 	cs.running.Go(func() {
-		result := collected{name: c.name, err: errNoReturn}
+		result := &collected{err: errNoReturn}
 		defer func() { // deferred, so that runtime.Goexit is reported too
+			cancel()
+			result.at = time.Now()
+			c.newest.Store(result)
 			c.since.Store(nil)
-			results <- result
+			returned <- c.name
 		}()
 		result.raw, result.err = c.value(ctx)
 	})
-	return 0, true
+	return true
+}
+
+// fresh says whether the newest run left a value, or an error, that is recent enough to be told. Beats come one
+// interval apart, and a run that is due at one of them may take as long as its pace.
+func (c *collector) fresh(now time.Time, interval time.Duration) bool {
+	value := c.newest.Load()
+	return value != nil && now.Sub(value.at) <= 2*c.every+2*interval
+}
+
+// skipped says why a collector was not run although it has no value.
+func (c *collector) skipped(now time.Time) error {
+	since := c.since.Load()
+	if since == nil {
+		return errors.New("no value yet") // the run has returned this moment
+	}
+	return fmt.Errorf("skipped: the run begun %s ago has not returned", now.Sub(*since).Round(time.Second))
 }
 
 // value calls the function and encodes its result, both of them code of the user.

@@ -73,6 +73,10 @@ type Config struct {
 	// 1s.
 	CollectTimeout time.Duration
 
+	// NoUsage leaves memory_usage_mb and cpu_usage_percent at 0 and the figures of the container out: asking the
+	// operating system costs more than all the rest of a beat.
+	NoUsage bool
+
 	// MaxFields is how many collectors may be registered, 1 to 128. 0 means 64.
 	MaxFields int
 
@@ -128,6 +132,11 @@ func (c *Config) completeTimes(p *problems) {
 	if c.Retain >= 0 {
 		c.Retain = within(p, "Config.Retain", c.Retain, max(10*c.Interval, time.Minute), 4*c.Interval, 100*maxInterval, "ten intervals and at least a minute, or negative for none")
 	}
+}
+
+// retainSeconds returns how long Redis is to keep a beat; 0 for not at all.
+func (c *Config) retainSeconds() int64 {
+	return int64((max(c.Retain, 0) + time.Second - 1) / time.Second)
 }
 
 func (c *Config) completeTargets(p *problems, service string) {

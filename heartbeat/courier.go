@@ -12,16 +12,18 @@ import (
 // quarter of an hour; the next beats go past it on others, but not without end.
 const maxTrips = 4
 
-// courier delivers beats without ever being held up by one longer than its context allows, whether the client
-// heeds contexts or not. Safe for concurrent use.
+// courier delivers messages without ever being held up by one longer than its context allows, whether the client
+// heeds contexts or not. Each trip has a goroutine of its own for as long as it is under way: a call of the client
+// ends at its deadline at best (and with many settings not even then), but never because its context was cancelled,
+// and the goodbye must not wait for that. Safe for concurrent use.
 type courier struct {
 	publish publishFunc
 	out     chan struct{}  // holds a token for each trip under way
 	running sync.WaitGroup // the same trips
 }
 
-// deliver returns nil when the payload has arrived. An error leaves open whether it has, or will.
-func (c *courier) deliver(ctx context.Context, payload []byte) error {
+// deliver returns nil when the message has arrived. An error leaves open whether it has, or will.
+func (c *courier) deliver(ctx context.Context, m message) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx) // sent now, it might overtake the goodbye
 	}
@@ -37,7 +39,7 @@ func (c *courier) deliver(ctx context.Context, payload []byte) error {
 			<-c.out
 			done <- err
 		}()
-		err = c.safely(ctx, payload)
+		err = c.safely(ctx, m)
 	})
 	select {
 	case err := <-done:
@@ -48,13 +50,13 @@ func (c *courier) deliver(ctx context.Context, payload []byte) error {
 }
 
 // safely publishes, and recovers what a hook of the client may raise.
-func (c *courier) safely(ctx context.Context, payload []byte) (err error) {
+func (c *courier) safely(ctx context.Context, m message) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("heartbeat: panic: %v\n%s", r, debug.Stack())
 		}
 	}()
-	if err := c.publish(ctx, payload); err != nil {
+	if err := c.publish(ctx, m); err != nil {
 		return fmt.Errorf("heartbeat: %w", err)
 	}
 	return nil

@@ -110,7 +110,15 @@ func (b *Beat) parseTime(stamp string) error {
 
 // takeOurs moves the reserved object from members to b.
 func (b *Beat) takeOurs(members map[string]json.RawMessage) error {
-	var ours upbeatWire
+	var ours struct {
+		upbeatWire
+		Retain float64 `json:"retain_seconds"`
+		Host   string  `json:"host"`
+
+		Stuck     json.RawMessage `json:"stuck_seconds"`
+		Ages      json.RawMessage `json:"ages_seconds"`
+		Container json.RawMessage `json:"container"`
+	}
 	if err := take(members, reserved, &ours); err != nil {
 		return err
 	}
@@ -125,6 +133,11 @@ func (b *Beat) takeOurs(members map[string]json.RawMessage) error {
 	if printable(ours.Run, maxNameBytes) == nil {
 		b.Run = ours.Run
 	}
+	if printable(ours.Host, maxNameBytes) == nil {
+		b.host = ours.Host
+	}
+	b.retained = ours.Retain > 0
+	b.takeSenders(ours.Stuck, ours.Ages, ours.Container)
 	for name, reason := range ours.CollectorErrors {
 		if printable(name, maxNameBytes) != nil {
 			continue

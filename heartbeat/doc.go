@@ -1,6 +1,7 @@
 // Package heartbeat says that a service is alive, and knows which one is not.
 //
 // A [Publisher] sends a small JSON message, the beat, at a steady pace, independent of the work of the process. A
+// [Manager] is one that also sends a status, metrics and alerts, and knows whether the work makes progress. A
 // [Monitor] judges the instances of all services by the age of their newest beat.
 //
 //	pub, err := heartbeat.NewPublisher(rdb, "geocoding", heartbeat.Config{})
@@ -33,6 +34,14 @@
 // with a client that does not heed contexts, so that a beat that fails never keeps the next one from its time. A
 // collector that hangs, panics, errs or returns what JSON can't hold costs its own field alone. heartbeat_count
 // grows with every attempt, so that readers can count what they missed.
+//
+// A [Monitor] doubts itself before it doubts others. What it publishes for itself must come back on every path, and
+// its own looks must be on time: else it is blind, says so within ten seconds, and gives no verdict on silence until
+// it can hear again and everybody has had the time to beat. Before "stale" and "dead" it asks Redis for the beat that
+// was retained. When most of the fleet falls silent at once it says that, once, and holds the deaths back for a
+// bounded time. [Monitor.Events] gives each change once, with its reason; [Monitor.Instances], [Monitor.Alive] and
+// [Monitor.Services] show the present. Uptime is up, down or unknown, and never guessed. [Monitor.Snapshot] and
+// [Monitor.Restore] carry all of it over a restart. Without a Redis client it is fed by [Monitor.Observe] alone.
 //
 // The monitor never compares a sender's clock with its own: ages are measured on the local monotonic clock, from the
 // moment when a message entered the broker. Beats that come twice, late or in disorder never move an instance back,

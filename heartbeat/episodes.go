@@ -10,6 +10,7 @@ import (
 // episodes logs the begin and the end of trouble, and not every beat of it. Not safe for concurrent use.
 type episodes struct {
 	log     *slog.Logger
+	what    string    // what gets through or does not, such as "heartbeats"
 	since   time.Time // when beats began to fail; zero while they get through
 	failed  int       // beats since then
 	failing map[string]bool
@@ -19,11 +20,11 @@ type episodes struct {
 func (e *episodes) beat(caller context.Context, err error) {
 	switch {
 	case err == nil && !e.since.IsZero():
-		e.log.InfoContext(caller, "heartbeats get through again", "failed", e.failed, "after", time.Since(e.since).Round(time.Millisecond))
+		e.log.InfoContext(caller, e.what+" get through again", "failed", e.failed, "after", time.Since(e.since).Round(time.Millisecond))
 		e.since, e.failed = time.Time{}, 0
 	case err == nil, errors.Is(caller.Err(), context.Canceled):
 	case e.since.IsZero():
-		e.log.WarnContext(caller, "heartbeats do not get through; the next ones will be tried without further notice", "error", err)
+		e.log.WarnContext(caller, e.what+" do not get through; the next ones will be tried without further notice", "error", err)
 		e.since, e.failed = time.Now(), 1
 	default:
 		e.failed++

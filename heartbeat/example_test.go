@@ -48,7 +48,7 @@ func ExamplePublisher() {
 }
 
 func ExampleMonitor() {
-	mon, err := heartbeat.NewMonitor(heartbeat.MonitorConfig{})
+	mon, err := heartbeat.NewMonitor(nil, heartbeat.MonitorConfig{})
 	if err != nil {
 		log.Panic(err)
 	}

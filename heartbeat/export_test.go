@@ -28,7 +28,29 @@ func NewSimulated(
 	if err != nil {
 		return nil, err
 	}
-	return newPublisher(publish, read, service, cfg), nil
+	return newPublisher(func(ctx context.Context, m message) error { return publish(ctx, m.payload) },
+		read, func() containerUsage { return containerUsage{} }, service, cfg), nil
+}
+
+// ContainerUsage is a reading of the container's figures, for tests to make up.
+type ContainerUsage = containerUsage
+
+// NewContainerUsage makes up a reading.
+func NewContainerUsage(memory, memoryLimit uint64, cpu time.Duration, cpuLimit float64) ContainerUsage {
+	return containerUsage{memory, memoryLimit, cpu, cpuLimit}
+}
+
+// ReadGroups reads control groups from a file system.
+var ReadGroups = readGroups
+
+// NewContained returns a publisher that knows no Redis and runs in a made-up container.
+func NewContained(publish func(context.Context, []byte) error, read func() ContainerUsage, cfg Config) (*Publisher, error) {
+	cfg, err := cfg.complete("geocoding")
+	if err != nil {
+		return nil, err
+	}
+	return newPublisher(func(ctx context.Context, m message) error { return publish(ctx, m.payload) },
+		func(context.Context) (usage, error) { return usage{}, nil }, read, "geocoding", cfg), nil
 }
 
 // Places are where a publisher with this Config sends its beats.

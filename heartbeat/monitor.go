@@ -1,178 +1,167 @@
 package heartbeat
 
 import (
-	"cmp"
+	"context"
 	"errors"
-	"iter"
-	"maps"
-	"slices"
+	"hash/maphash"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // ErrMonitorFull is returned for a beat of a new instance when as many as the monitor may hold are known.
 var ErrMonitorFull = errors.New("heartbeat: the monitor holds as many instances as MonitorConfig.MaxInstances allows")
 
-// MonitorConfig adjusts a [Monitor]. The zero MonitorConfig is valid.
-type MonitorConfig struct {
-	// Thresholds are those for a sender that beats every 60 seconds. The zero value means 90s and 180s.
-	Thresholds Thresholds
-
-	// Forget is how long an instance that has stopped or died stays in view, 1m to 8760h (a year). 0 means 24h.
-	// Negative means for ever.
-	Forget time.Duration
-
-	// MaxInstances bounds the memory: how many instances are held at most. 0 means 1,000,000.
-	MaxInstances int
-}
-
-func (c MonitorConfig) complete() (MonitorConfig, error) {
-	var p problems
-	c.Thresholds = c.Thresholds.orDefault()
-	if t := c.Thresholds; t.Stale <= baseInterval || t.Stale >= t.Dead || t.Dead > 24*time.Hour {
-		p.addf("MonitorConfig.Thresholds is %v and %v: want 60s < Stale < Dead <= 24h, or 0 for 90s and 180s", t.Stale, t.Dead)
-	}
-	if c.Forget >= 0 {
-		c.Forget = within(&p, "MonitorConfig.Forget", c.Forget, 24*time.Hour, time.Minute, 8760*time.Hour, "24h, or negative for never")
-	}
-	c.MaxInstances = within(&p, "MonitorConfig.MaxInstances", c.MaxInstances, 1_000_000, 1, 100_000_000, "1000000")
-	return c, errors.Join(p...)
-}
-
-// Monitor knows the newest beat of every instance that it was shown, and judges by its age. It starts no
-// goroutines: whoever receives beats gives them to Observe, and states are worked out when they are asked for. Safe
-// for concurrent use.
+// Monitor knows the newest beat of every instance that it heard of, and judges by its age. Run listens to Redis and
+// notices silence; Observe takes beats from elsewhere; both may be used together. Without Run, states are worked out
+// from ages when they are asked for. Safe for concurrent use.
 type Monitor struct {
-	cfg MonitorConfig
+	cfg   MonitorConfig
+	radio radio // nil without Redis
+	epoch time.Time
+	tick  time.Duration // the resolution of histories
+	seed  maphash.Seed
 
-	mu        sync.Mutex
-	instances map[instanceKey]*record // guarded by mu
-	stats     MonitorStats            // guarded by mu; Instances is filled in by Stats
-	swept     time.Time               // guarded by mu; when the forgettable were last looked for in Observe
-}
+	shards [shardCount]shard
+	held   atomic.Int64 // instances
+	bytes  atomic.Int64 // of their payloads
+	reaped atomic.Int64 // when room was last made, in nanoseconds since epoch
+	last   atomic.Pointer[string]
+	bad    atomic.Uint64
 
-type instanceKey struct{ service, instance string }
+	sight  *sight
+	roster *roster
+	feed   feed
 
-// Instance is what a [Monitor] knows of one instance of a service at the moment of asking.
-type Instance struct {
-	Service, ID string
-	State       State
-	Why         string        // the reason for State, for people
-	Age         time.Duration // since the newest beat left its sender, as far as known here
-	Uptime      time.Duration // as of the newest beat
-	Count       uint64        // of the newest beat
-	Missed      uint64        // beats that must have been sent since the first one that was seen, and were not seen
-	Beat        Beat          // the newest
+	rest      func(context.Context, time.Duration) bool // waits from look to look; false when ctx has ended
+	started   atomic.Bool                               // Run was called
+	judging   atomic.Bool                               // Run is at work: its verdicts are what counts
+	mass      massHold
+	newcomers newcomers
+	unheard   time.Duration // of Run alone: since when second opinions can't be had, 0 when they can
 }
 
 // MonitorStats counts what a [Monitor] was shown.
 type MonitorStats struct {
 	Instances int    `json:"instances"`           // held now, the stopped and the dead included
+	Bytes     int64  `json:"bytes"`               // of their newest beats
 	Beats     uint64 `json:"beats"`               // that were news
 	Old       uint64 `json:"old"`                 // that were known already, or older than what is known
 	Bad       uint64 `json:"bad"`                 // that could not be read
+	Trimmed   uint64 `json:"trimmed"`             // kept without the service's own fields, for want of room
 	Refused   uint64 `json:"refused"`             // of instances for which there was no room
 	LastBad   string `json:"last_bad,omitempty"`  // why the last bad one could not be read, one printable line
 	Forgotten uint64 `json:"forgotten,omitempty"` // instances dropped because they had been gone for so long
+	Events    uint64 `json:"events"`              // told
+	Dropped   uint64 `json:"dropped"`             // events that readers were too slow for, summed over readers
+	Blind     bool   `json:"blind"`               // the monitor can't hear, and gives no verdicts
+	Held      bool   `json:"held"`                // deaths are held back because most of the fleet fell silent at once
 }
 
-// NewMonitor returns an empty monitor, or all that is wrong with cfg.
-func NewMonitor(cfg MonitorConfig) (*Monitor, error) {
+// NewMonitor returns an empty monitor, or all that is wrong with cfg. It starts nothing. rdb may be nil: then Observe
+// is the only source of beats. The caller closes rdb, after Run has returned.
+func NewMonitor(rdb redis.UniversalClient, cfg MonitorConfig) (*Monitor, error) {
 	cfg, err := cfg.complete()
 	if err != nil {
 		return nil, err
 	}
-	return &Monitor{cfg: cfg, instances: map[instanceKey]*record{}}, nil
+	if rdb == nil {
+		return newMonitor(nil, cfg), nil
+	}
+	return newMonitor(newRadar(rdb, cfg), cfg), nil
 }
+
+func newMonitor(ears radio, cfg MonitorConfig) *Monitor {
+	m := &Monitor{
+		cfg: cfg, radio: ears, epoch: time.Now(), seed: maphash.MakeSeed(),
+		tick:  cfg.Window / (slots * ticksOfSlot),
+		sight: newSight(ears != nil), roster: newRoster(cfg.Expect), rest: rest,
+	}
+	for i := range m.shards {
+		m.shards[i].find = map[string]*record{}
+		m.shards[i].groups = map[string]*group{}
+	}
+	return m
+}
+
+func (m *Monitor) now() time.Duration { return time.Since(m.epoch) }
 
 // Observe takes in a message that entered the broker age ago (0: just now; only that counts, never the clock of the
 // sender). A beat older than the newest known of its instance changes nothing: redelivery and disorder are harmless.
 // It returns an error for a payload that is no beat and ErrMonitorFull for an instance too many; both change nothing
 // but Stats. It keeps nothing of payload and does not block.
 func (m *Monitor) Observe(payload []byte, age time.Duration) error {
-	beat, err := ParseBeat(payload)
-	now := time.Now()
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if err != nil {
-		m.stats.Bad++
-		m.stats.LastBad = oneLine(err.Error(), 2*maxNameBytes)
-		return err
-	}
-	key := instanceKey{beat.Service, beat.Instance}
-	seen := now.Add(-max(age, 0))
-	known, found := m.instances[key]
-	switch {
-	case !found && !m.roomLocked(now):
-		m.stats.Refused++
-		return ErrMonitorFull
-	case !found:
-		m.instances[key] = &record{beat: &beat, seen: seen}
-		m.stats.Beats++
-	case known.update(&beat, seen):
-		m.stats.Beats++
-	default:
-		m.stats.Old++
-	}
-	return nil
-}
-
-// Instances yields a snapshot, sorted by service and instance, with states as of the moment when the loop begins. It
-// blocks only for the time of copying.
-func (m *Monitor) Instances() iter.Seq[Instance] {
-	return func(yield func(Instance) bool) {
-		now := time.Now()
-		records := m.snapshot(now)
-		slices.SortFunc(records, func(a, b record) int {
-			return cmp.Or(cmp.Compare(a.beat.Service, b.beat.Service), cmp.Compare(a.beat.Instance, b.beat.Instance))
-		})
-		for _, r := range records {
-			if !yield(r.judge(m.cfg.Thresholds, now)) {
-				return
-			}
+	c, ok := scanCore(payload)
+	if !ok {
+		beat, err := ParseBeat(payload)
+		if err != nil {
+			why := oneLine(err.Error(), 2*maxNameBytes)
+			m.bad.Add(1)
+			m.last.Store(&why)
+			return err
 		}
+		c = coreOf(&beat)
 	}
+	var room [2*maxNameBytes + 1]byte
+	key := appendKey(room[:0], c.service, c.instance)
+	now := m.now()
+	sh := m.shard(key)
+	sh.mu.Lock()
+	r := sh.find[string(key)]
+	if r != nil {
+		m.hearLocked(sh, r, &c, payload, now-max(age, 0), now)
+		sh.mu.Unlock()
+		return nil
+	}
+	sh.mu.Unlock()
+	return m.admit(key, &c, payload, now-max(age, 0), now)
 }
 
 // Stats returns what was counted so far. It does not block.
 func (m *Monitor) Stats() MonitorStats {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	stats := m.stats
-	stats.Instances = len(m.instances)
+	stats := MonitorStats{Instances: int(m.held.Load()), Bytes: m.bytes.Load(), Bad: m.bad.Load()}
+	if last := m.last.Load(); last != nil {
+		stats.LastBad = *last
+	}
+	for i := range m.shards {
+		sh := &m.shards[i]
+		sh.mu.Lock()
+		stats.Beats += sh.beats
+		stats.Old += sh.old
+		stats.Trimmed += sh.trimmed
+		stats.Refused += sh.refused
+		stats.Forgotten += sh.forgotten
+		sh.mu.Unlock()
+	}
+	m.feed.mu.Lock()
+	stats.Events, stats.Dropped = m.feed.told, m.feed.dropped
+	m.feed.mu.Unlock()
+	_, trusted := m.sight.since()
+	stats.Blind = m.judging.Load() && !trusted
+	stats.Held = m.mass.on()
 	return stats
 }
 
-func (m *Monitor) snapshot(now time.Time) []record {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.forgetLocked(now)
-	records := make([]record, 0, len(m.instances))
-	for _, r := range m.instances {
-		records = append(records, *r)
-	}
-	return records
+// shardCount spreads the instances so that a look at all of them never keeps Observe waiting for more than a
+// part of them.
+const shardCount = 128
+
+type shard struct {
+	mu     sync.Mutex
+	find   map[string]*record // guarded by mu, and so is all below
+	groups map[string]*group
+
+	beats, old, trimmed, refused, forgotten uint64
 }
 
-// roomLocked says whether one more instance may be held. A full monitor looks for what it can forget, but not for
-// every single beat.
-func (m *Monitor) roomLocked(now time.Time) bool {
-	if len(m.instances) >= m.cfg.MaxInstances && now.Sub(m.swept) >= time.Minute {
-		m.forgetLocked(now)
-	}
-	return len(m.instances) < m.cfg.MaxInstances
+// group is the instances of one service within a shard.
+type group struct {
+	service string
+	records []*record
 }
 
-func (m *Monitor) forgetLocked(now time.Time) {
-	m.swept = now
-	if m.cfg.Forget < 0 {
-		return
-	}
-	maps.DeleteFunc(m.instances, func(_ instanceKey, r *record) bool {
-		gone := r.goneFor(m.cfg.Thresholds, now) >= m.cfg.Forget
-		if gone {
-			m.stats.Forgotten++
-		}
-		return gone
-	})
+func (m *Monitor) shard(key []byte) *shard {
+	return &m.shards[maphash.Bytes(m.seed, key)%shardCount]
 }

@@ -17,7 +17,7 @@ import (
 
 func newMonitor(tb testing.TB, cfg heartbeat.MonitorConfig) *heartbeat.Monitor {
 	tb.Helper()
-	mon, err := heartbeat.NewMonitor(cfg)
+	mon, err := heartbeat.NewMonitor(nil, cfg)
 	require.NoError(tb, err)
 	return mon
 }
@@ -232,7 +232,7 @@ func TestMonitor_BadInputIsCounted(t *testing.T) {
 	require.ErrorContains(t, mon.Observe([]byte("\x1b[2J"), 0), "not a beat")
 	require.Error(t, mon.Observe([]byte(`{"service_name":"a\u001bb","instance_id":"i"}`), 0))
 	after := only(t, mon)
-	after.Age, after.Why = before.Age, before.Why
+	after.Age, after.Why, after.Skew = before.Age, before.Why, before.Skew
 	require.Equal(t, before, after)
 	stats := mon.Stats()
 	require.EqualValues(t, 2, stats.Bad)
@@ -248,15 +248,17 @@ func TestMonitor_HoldsNoMoreThanItMay(t *testing.T) {
 		named := func(name string, phase heartbeat.Phase) []byte {
 			return encode(t, func(b *heartbeat.Beat) { b.Instance, b.Phase = name, phase })
 		}
-		require.NoError(t, mon.Observe(named("a", heartbeat.PhaseStopped), 0))
+		require.NoError(t, mon.Observe(named("a", heartbeat.PhaseRunning), 0))
 		require.NoError(t, mon.Observe(named("b", heartbeat.PhaseRunning), 0))
 		require.ErrorIs(t, mon.Observe(named("c", heartbeat.PhaseRunning), 0), heartbeat.ErrMonitorFull)
 		require.NoError(t, mon.Observe(named("b", heartbeat.PhaseRunning), 0), "who is known is heard")
 		require.EqualValues(t, 1, mon.Stats().Refused)
 		require.Equal(t, 2, mon.Stats().Instances)
 
-		<-time.After(time.Hour)
-		require.NoError(t, mon.Observe(named("c", heartbeat.PhaseRunning), 0), "a has been gone for an hour")
+		<-time.After(2 * time.Minute)
+		require.NoError(t, mon.Observe(encode(t, func(b *heartbeat.Beat) { b.Instance, b.Count = "b", 2 }), 0))
+		<-time.After(time.Minute)
+		require.NoError(t, mon.Observe(named("c", heartbeat.PhaseRunning), 0), "a is dead: a living one takes its place")
 		require.EqualValues(t, 1, mon.Stats().Forgotten)
 		require.Equal(t, 2, mon.Stats().Instances)
 	})
@@ -329,7 +331,7 @@ func TestMonitorConfig_WrongFieldIsNamed(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, err := heartbeat.NewMonitor(tt.cfg)
+			_, err := heartbeat.NewMonitor(nil, tt.cfg)
 			require.ErrorContains(t, err, tt.want)
 		})
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -19,7 +20,10 @@ type Publisher struct {
 	cfg     Config
 	born    time.Time
 
+	host string // where this runs; empty when that can't be said
+
 	collectors collectors
+	loops      loops
 	courier    courier
 	tally      tally
 
@@ -44,17 +48,22 @@ func NewPublisher(rdb redis.UniversalClient, service string, cfg Config) (*Publi
 	if err != nil {
 		return nil, err
 	}
-	return newPublisher(newRedisTransport(rdb, cfg).publish, readUsage, service, cfg), nil
+	p := newPublisher(newRedisTransport(rdb, cfg).publish, readUsage, readContainer, service, cfg)
+	p.host = hostName()
+	return p, nil
 }
 
-func newPublisher(publish publishFunc, read func(context.Context) (usage, error), service string, cfg Config) *Publisher {
+func newPublisher(
+	publish publishFunc, read func(context.Context) (usage, error), contain func() containerUsage, service string, cfg Config,
+) *Publisher {
 	p := &Publisher{
 		service: service, run: rand.Text()[:13], cfg: cfg, born: time.Now(),
-		collectors: collectors{timeout: cfg.CollectTimeout, maxFields: cfg.MaxFields, maxBytes: cfg.MaxBytes},
+		collectors: newCollectors(cfg),
 		courier:    courier{publish: publish, out: make(chan struct{}, maxTrips)},
 		turn:       make(chan struct{}, 1),
-		meter:      meter{read: read},
+		meter:      meter{read: read, contain: contain},
 		episodes: episodes{
+			what:    "heartbeats",
 			log:     cfg.Logger.With("service", service, "instance", cfg.Instance),
 			failing: map[string]bool{},
 		},
@@ -74,7 +83,18 @@ func (p *Publisher) Instance() string { return p.cfg.Instance }
 // It fails when name is taken, is one of the names that every beat has, is longer than 64 bytes or isn't printable,
 // and beyond Config.MaxFields. Collectors may be added while Run runs. It does not block.
 func (p *Publisher) Collect(name string, collect func(ctx context.Context) (any, error)) error {
-	return p.collectors.add(name, collect)
+	return p.collectors.add(name, 0, collect)
+}
+
+// CollectEvery is [Publisher.Collect] for what takes long to find out. It is called at the first beat and then at the
+// first one after each time that every has passed, 1s to 24h, and has as long to answer. Only the first beat waits for it;
+// each one carries the newest value and says how old that is. An error, or a value that has become too old because
+// a run doesn't return, takes the field out: old news must not pass for good news.
+func (p *Publisher) CollectEvery(name string, every time.Duration, collect func(ctx context.Context) (any, error)) error {
+	if every < time.Second || every > maxInterval {
+		return fmt.Errorf("heartbeat: cadence of collector %q is %v: want 1s to %v", name, every, maxInterval)
+	}
+	return p.collectors.add(name, every, collect)
 }
 
 // Drain makes all following beats say that the instance takes no new work and is about to stop. It does not send
@@ -85,12 +105,19 @@ func (p *Publisher) Drain() { p.draining.Store(true) }
 // error says that it can't be known to have arrived; it has been counted and logged like any other, and is not
 // retried: the next beat will do. Beat works without Run too, but not after Run has said goodbye.
 func (p *Publisher) Beat(ctx context.Context) error {
-	return p.beat(ctx, p.phase(), 0)
+	return p.beat(ctx, false, 0)
 }
 
+var errGoodbye = errors.New("heartbeat: the publisher has said goodbye")
+
 func (p *Publisher) phase() Phase {
-	if p.draining.Load() {
+	switch {
+	case p.ended.Load():
+		return PhaseStopped
+	case p.draining.Load():
 		return PhaseDraining
+	case p.loops.stuck() != nil:
+		return PhaseStuck
 	}
 	return PhaseRunning
 }
@@ -98,10 +125,10 @@ func (p *Publisher) phase() Phase {
 // Stats returns what has happened so far. It does not wait for a beat that is under way.
 func (p *Publisher) Stats() PublisherStats { return p.tally.snapshot() }
 
-// beat sends one beat of the given phase that was started so much later than planned.
-func (p *Publisher) beat(caller context.Context, phase Phase, late time.Duration) error {
+// beat sends one beat, the goodbye or another, that was started so much later than planned.
+func (p *Publisher) beat(caller context.Context, goodbye bool, late time.Duration) error {
 	limit := p.cfg.Timeout
-	if phase == PhaseStopped {
+	if goodbye {
 		limit = p.cfg.DrainTimeout // no next beat is waiting
 	}
 	ctx, cancel := context.WithTimeoutCause(caller, limit, fmt.Errorf("heartbeat: no answer within %s", limit))
@@ -112,35 +139,34 @@ func (p *Publisher) beat(caller context.Context, phase Phase, late time.Duration
 		return context.Cause(ctx)
 	}
 	defer func() { <-p.turn }()
-	if p.ended.Load() && phase != PhaseStopped {
-		return errors.New("heartbeat: the publisher has said goodbye")
+	if p.ended.Load() && !goodbye {
+		return errGoodbye
 	}
-	b := p.compose(ctx, phase, late)
-	payload, err := b.MarshalJSON()
+	b := p.compose(ctx, goodbye, late)
+	payload, err := b.encode(p.cfg.retainSeconds())
 	if err == nil {
-		err = p.courier.deliver(ctx, payload)
+		err = p.courier.deliver(ctx, message{p.cfg.Channels, payload, true})
 	}
-	p.tally.settle(err, b.CollectorErrors)
+	p.tally.settle(err, b)
 	p.episodes.beat(caller, err)
 	return err
 }
 
 // compose gathers what a beat says. A goodbye carries no fields of the service's own: what their collectors ask may
 // be closed by then.
-func (p *Publisher) compose(ctx context.Context, phase Phase, late time.Duration) *Beat {
+func (p *Publisher) compose(ctx context.Context, goodbye bool, late time.Duration) *Beat {
 	b := &Beat{
 		Service: p.service, Instance: p.cfg.Instance, Count: p.tally.begin(),
-		Interval: p.cfg.Interval, Phase: phase, TickLate: late, Run: p.run,
+		Interval: p.cfg.Interval, TickLate: late, Run: p.run, host: p.host,
 	}
 	failed := map[string]error{}
-	if phase != PhaseStopped {
-		b.fields, failed = p.collectors.collect(ctx)
+	if !goodbye {
+		b.fields, b.Ages, failed = p.collectors.collect(ctx)
 	}
-	var err error
-	if b.MemoryMB, b.CPUPercent, err = p.measure(ctx); err != nil {
+	if err := p.measure(ctx, b); err != nil {
 		failed["memory_usage_mb"], failed["cpu_usage_percent"] = err, err
 	}
-	if phase != PhaseStopped {
+	if !goodbye {
 		p.episodes.collectors(ctx, failed)
 	}
 	b.CollectorErrors = make(map[string]string, len(failed))
@@ -148,12 +174,32 @@ func (p *Publisher) compose(ctx context.Context, phase Phase, late time.Duration
 		b.CollectorErrors[name] = oneLine(err.Error(), maxReason)
 	}
 	// Last, so that no collector makes them old.
+	if b.Phase = p.phase(); goodbye {
+		b.Phase = PhaseStopped
+	}
+	if b.Phase == PhaseStuck {
+		b.Stuck = p.loops.stuck()
+	}
 	b.Time, b.Uptime = time.Now(), time.Since(p.born)
 	return b
 }
 
-func (p *Publisher) measure(ctx context.Context) (memoryMB, cpuPercent float64, err error) {
+func (p *Publisher) measure(ctx context.Context, b *Beat) (err error) {
+	if p.cfg.NoUsage {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.CollectTimeout)
 	defer cancel()
-	return p.meter.measure(ctx)
+	b.Container = p.meter.container()
+	b.MemoryMB, b.CPUPercent, err = p.meter.measure(ctx)
+	return err
+}
+
+// hostName returns the name of this host where the wire format has room for it.
+func hostName() string {
+	name, err := os.Hostname()
+	if err != nil || printable(name, maxNameBytes) != nil {
+		return ""
+	}
+	return name
 }

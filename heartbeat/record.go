@@ -1,95 +1,164 @@
 package heartbeat
 
 import (
-	"fmt"
 	"time"
 )
 
-// record is what a Monitor keeps of one instance.
+// record is what a Monitor keeps of one instance; there may be a million of them. Times count from the monitor's
+// epoch, on the local monotonic clock.
 type record struct {
-	beat   *Beat     // the newest; never changed
-	seen   time.Time // when it entered the broker, on the local monotonic clock
-	missed uint64
-	before string // the Run that came before that of beat
+	key     string // see appendKey
+	group   *group
+	payload []byte // the newest beat, as it came
+
+	seen, first, since time.Duration // newest beat; first sight; begin of state
+	due                time.Duration // nothing is to be done about it before
+
+	run, before     uint64 // fingerprints of its run and of the one before that
+	count, missed   uint64
+	uptime          time.Duration
+	interval, late  time.Duration
+	calmFrom        time.Duration // begin of the time in which turns are counted
+	turns, restarts uint32
+	state           State // the verdict so far
+	phase           uint8 // index in phases
+	keeps, flapping bool
+	heard           bool  // by this monitor, and not merely restored
+	at              int32 // place within group
+
+	history history
 }
 
-// update takes in a beat of the same instance and says whether it was news.
-func (r *record) update(b *Beat, seen time.Time) bool {
-	last, restarted := r.beat.Count, r.restarted(b, seen)
+var phases = [...]Phase{"", PhaseRunning, PhaseStuck, PhaseDraining, PhaseStopped}
+
+func phaseIndex(p Phase) uint8 {
+	for i, known := range phases {
+		if p == known {
+			return uint8(i)
+		}
+	}
+	return 0
+}
+
+func (r *record) service() string  { return r.group.service }
+func (r *record) instance() string { return r.key[len(r.group.service)+1:] }
+
+// appendKey makes one string of the names; no name contains a zero.
+func appendKey(to, service, instance []byte) []byte {
+	to = append(to, service...)
+	to = append(to, 0)
+	return append(to, instance...)
+}
+
+// news says what a beat of a known instance is.
+type news uint8
+
+const (
+	oldNews news = iota
+	goodNews
+	newLife
+)
+
+// update takes in a beat of the same instance that entered the broker at seen, and how many were missed before it.
+func (r *record) update(c *core, seen time.Duration) (n news, missed uint64) {
+	last, restarted := r.count, r.restarted(c, seen)
 	switch {
 	case restarted:
-		last, r.before = 0, r.beat.Run
-	case b.Run != r.beat.Run && b.Run != "" && b.Run == r.before:
-		return false // an old life of this name
-	case b.Count != 0 && b.Count <= last:
-		return false
+		last, r.before = 0, r.run
+		r.restarts++
+	case c.run != r.run && c.run != 0 && c.run == r.before:
+		return oldNews, 0 // an old life of this name
+	case c.count != 0 && c.count <= last, c.count == 0 && seen < r.seen:
+		return oldNews, 0
 	}
-	if b.Count > last+1 && (last > 0 || restarted) {
-		r.missed += b.Count - last - 1
+	if c.count > last+1 && (last > 0 || restarted) {
+		missed = c.count - last - 1
 	}
-	r.beat = b
-	if seen.After(r.seen) {
-		r.seen = seen
+	r.take(c)
+	r.missed += missed
+	r.seen = max(r.seen, seen)
+	if restarted {
+		return newLife, missed
 	}
-	return true
+	return goodNews, missed
 }
 
-// restarted says whether b comes from a new life of the instance, whose count has begun anew. Where both beats name
+func (r *record) take(c *core) {
+	r.run, r.count, r.uptime = c.run, c.count, c.uptime
+	r.interval, r.late, r.phase = c.interval, c.late, phaseIndex(c.phase)
+	r.keeps, r.heard = r.keeps || c.keeps, true
+}
+
+// restarted says whether c comes from a new life of the instance, whose count has begun anew. Where both beats name
 // their run that settles it. Else a smaller count is either an old beat or a restart: it is a restart when the
 // sender's uptime puts its begin after the moment when the instance was last heard. That moment is known only as well
 // as messages are fast, so one interval of grace goes to the restart: an instance that is taken for its own past
 // would be declared dead while it beats.
-func (r *record) restarted(b *Beat, seen time.Time) bool {
-	if b.Run != "" && r.beat.Run != "" {
-		return b.Run != r.beat.Run && b.Run != r.before
+func (r *record) restarted(c *core, seen time.Duration) bool {
+	if c.run != 0 && r.run != 0 {
+		return c.run != r.run && c.run != r.before
 	}
-	if b.Count == 0 || b.Count > r.beat.Count {
+	if c.count == 0 || c.count > r.count {
 		return false
 	}
-	grace := orDefault(b.Interval, baseInterval)
-	return seen.Add(-b.Uptime).After(r.seen.Add(-grace))
+	grace := orDefault(c.interval, baseInterval)
+	return seen-c.uptime > r.seen-grace
 }
 
-// judge returns what is to be said of the instance now.
-func (r *record) judge(t Thresholds, now time.Time) Instance {
-	age := max(now.Sub(r.seen), 0)
-	limits := t.For(r.beat.Interval, r.beat.TickLate)
-	state := limits.Judge(age)
-	switch {
-	case r.beat.Phase == PhaseStopped:
-		state = Stopped
-	case r.beat.Phase == PhaseStuck && state == Alive:
-		state = Stuck
-	}
-	return Instance{
-		Service: r.beat.Service, ID: r.beat.Instance,
-		State: state, Why: why(state, age, limits), Age: age,
-		Uptime: r.beat.Uptime, Count: r.beat.Count, Missed: r.missed, Beat: *r.beat,
-	}
-}
-
-// goneFor returns for how long the instance has been stopped or dead; negative when it is neither.
-func (r *record) goneFor(t Thresholds, now time.Time) time.Duration {
-	age := now.Sub(r.seen)
-	if r.beat.Phase == PhaseStopped {
-		return age
-	}
-	return age - t.For(r.beat.Interval, r.beat.TickLate).Dead
-}
-
-// why explains a state in one line for people.
-func why(state State, age time.Duration, limits Thresholds) string {
-	age = age.Round(time.Second / 10)
-	switch state {
-	case Stopped:
-		return fmt.Sprintf("said goodbye %v ago", age)
-	case Stuck:
-		return fmt.Sprintf("last beat %v ago, and it says that its work is stuck", age)
-	case Stale:
-		return fmt.Sprintf("last beat %v ago: stale from %v, dead from %v", age, limits.Stale, limits.Dead)
-	case Dead:
-		return fmt.Sprintf("last beat %v ago: dead from %v", age, limits.Dead)
+// by returns what the newest beat says by itself, whatever its age: Stopped, Stuck or Alive.
+func (r *record) by() State {
+	switch phases[r.phase] {
+	case PhaseStopped:
+		return Stopped
+	case PhaseStuck:
+		return Stuck
 	default:
-		return fmt.Sprintf("last beat %v ago: stale from %v", age, limits.Stale)
+		return Alive
 	}
 }
+
+// judge returns the state by the age of the newest beat alone, as if nothing had ever got in the way.
+func (r *record) judge(limits Thresholds, now time.Duration) State {
+	said := r.by()
+	if said == Stopped {
+		return said
+	}
+	if state := limits.Judge(now - r.seen); state != Alive {
+		return state
+	}
+	return said
+}
+
+// sighted is what a verdict on silence has to respect: since when everything has been heard.
+type sighted struct{ since time.Duration }
+
+// staleAt and deadAt return when silence becomes a verdict. Time before sight was regained doesn't count as silence:
+// the broker may have been away for the sender, too. Where the broker keeps the newest beat, it is enough to
+// have given the sender the time to beat, for its copy will tell.
+func (r *record) staleAt(limits Thresholds, s sighted) time.Duration {
+	return max(r.seen, s.since) + limits.Stale
+}
+
+func (r *record) deadAt(limits Thresholds, s sighted) time.Duration {
+	if r.keeps {
+		return max(r.seen+limits.Dead, s.since+limits.Stale)
+	}
+	return max(r.seen, s.since) + limits.Dead
+}
+
+// silence returns the verdict on an instance that is not heard, and when the next is due.
+func (r *record) silence(limits Thresholds, s sighted, now time.Duration) (state State, due time.Duration) {
+	switch stale, dead := r.staleAt(limits, s), r.deadAt(limits, s); {
+	case r.by() == Stopped:
+		return Stopped, never
+	case r.state == Dead || now >= dead:
+		return Dead, never
+	case r.state == Stale || now >= stale:
+		return Stale, dead
+	default:
+		return r.by(), stale
+	}
+}
+
+// never is a time that does not come.
+const never = time.Duration(1<<63 - 1)

@@ -26,7 +26,7 @@ func (p *Publisher) Run(ctx context.Context) error {
 
 	for planned, wait := time.Now(), p.firstWait(); ctx.Err() == nil; wait = p.wait() {
 		begun := time.Now()
-		_ = p.beat(ctx, p.phase(), begun.Sub(planned)) // counted and logged there
+		_ = p.beat(ctx, false, begun.Sub(planned)) // counted and logged there
 		planned = begun.Add(wait)
 		sleepUntil(ctx, planned)
 	}
@@ -74,7 +74,8 @@ func (p *Publisher) drain(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.cfg.DrainTimeout)
 	defer cancel()
 	p.ended.Store(true)
-	goodbye := p.beat(ctx, PhaseStopped, 0)
+	p.collectors.cancel(errGoodbye)
+	goodbye := p.beat(ctx, true, 0)
 	if goodbye != nil {
 		goodbye = fmt.Errorf("heartbeat: the goodbye has not been confirmed: %w", goodbye)
 	}

@@ -29,6 +29,7 @@ type PublisherStats struct {
 type tally struct {
 	mu    sync.Mutex
 	stats PublisherStats // guarded by mu
+	last  *Beat          // guarded by mu; the newest, nil before the first
 }
 
 func (t *tally) snapshot() PublisherStats {
@@ -53,10 +54,18 @@ func (t *tally) begin() uint64 {
 	return t.stats.Count
 }
 
-func (t *tally) settle(err error, collectorErrors map[string]string) {
+// newest returns the newest beat, whether or not it got through; nil before the first.
+func (t *tally) newest() *Beat {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.stats.CollectorErrors = collectorErrors
+	return t.last
+}
+
+func (t *tally) settle(err error, b *Beat) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.stats.CollectorErrors = b.CollectorErrors
+	t.last = b
 	if err != nil {
 		t.stats.Failed++
 		t.stats.FailedInARow++

@@ -5,18 +5,23 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 )
 
-// publishFunc brings one encoded beat to its readers. It is all that a Publisher knows of Redis.
-type publishFunc func(ctx context.Context, payload []byte) error
+// publishFunc brings one message to its readers. It is all that a Publisher knows of Redis.
+type publishFunc func(ctx context.Context, m message) error
 
-// redisTransport sends a beat to all of its places in one trip.
+// message is what goes out in one trip: to all of its channels, to the retained copy, and to the stream when there is one.
+type message struct {
+	channels []string
+	payload  []byte
+	retain   bool
+}
+
+// redisTransport sends a message to all of its places in one trip.
 type redisTransport struct {
 	rdb          redis.UniversalClient
-	channels     []string
 	retainKey    string
 	retain       int64 // seconds; 0 for not at all
 	stream       string
@@ -24,19 +29,15 @@ type redisTransport struct {
 }
 
 func newRedisTransport(rdb redis.UniversalClient, cfg Config) *redisTransport {
-	t := &redisTransport{
-		rdb: rdb, channels: cfg.Channels, retainKey: cfg.RetainKey,
+	return &redisTransport{
+		rdb: rdb, retainKey: cfg.RetainKey, retain: cfg.retainSeconds(),
 		stream: cfg.Stream, streamMaxLen: cfg.StreamMaxLen,
 	}
-	if cfg.Retain > 0 {
-		t.retain = int64((cfg.Retain + time.Second - 1) / time.Second)
-	}
-	return t
 }
 
-// publish sends the beat as one pipeline; in Cluster that is one for each node concerned, side by side. The copy
+// publish sends the message as one pipeline; in Cluster that is one for each node concerned, side by side. The copy
 // to retain goes first, so that who hears of a beat finds it there.
-func (t *redisTransport) publish(ctx context.Context, payload []byte) error {
+func (t *redisTransport) publish(ctx context.Context, m message) error {
 	pipe := t.rdb.Pipeline()
 	var sent []redis.Cmder
 	add := func(args ...any) {
@@ -44,18 +45,18 @@ func (t *redisTransport) publish(ctx context.Context, payload []byte) error {
 		sent = append(sent, cmd)
 		_ = pipe.Process(ctx, cmd) // only queues
 	}
-	if t.retain > 0 {
-		add("set", t.retainKey, payload, "ex", t.retain)
+	if m.retain && t.retain > 0 {
+		add("set", t.retainKey, m.payload, "ex", t.retain)
 	}
-	for _, channel := range t.channels {
-		add("publish", channel, payload)
+	for _, channel := range m.channels {
+		add("publish", channel, m.payload)
 	}
 	switch {
 	case t.stream == "":
 	case t.streamMaxLen < 0:
-		add("xadd", t.stream, "*", "channel", t.channels[0], "payload", payload)
+		add("xadd", t.stream, "*", "channel", m.channels[0], "payload", m.payload)
 	default:
-		add("xadd", t.stream, "maxlen", "~", t.streamMaxLen, "*", "channel", t.channels[0], "payload", payload)
+		add("xadd", t.stream, "maxlen", "~", t.streamMaxLen, "*", "channel", m.channels[0], "payload", m.payload)
 	}
 	_, err := pipe.Exec(ctx)
 	return cmp.Or(distinctErrors(sent), err) // a hook may fail the pipeline and leave its commands without an error
@@ -68,7 +69,7 @@ func distinctErrors(cmds []redis.Cmder) error {
 	for _, cmd := range cmds {
 		if err := cmd.Err(); err != nil && !seen[err.Error()] {
 			seen[err.Error()] = true
-			all = append(all, fmt.Errorf("%s: %w", cmd.Name(), err))
+			all = append(all, fmt.Errorf("%s: %w", cmd.Name(), namingRight(cmd, err)))
 		}
 	}
 	return errors.Join(all...)

@@ -38,11 +38,14 @@ func readUsage(ctx context.Context) (usage, error) {
 
 // meter turns readings into the figures of a beat. Not safe for concurrent use.
 type meter struct {
-	read func(context.Context) (usage, error)
+	read    func(context.Context) (usage, error)
+	contain func() containerUsage
 
-	at      time.Time // of the reading that percent is counted from
-	cpu     time.Duration
-	percent float64
+	containerAt  time.Time // of the reading that containerCPU was counted from
+	containerCPU time.Duration
+	at           time.Time // of the reading that percent is counted from
+	cpu          time.Duration
+	percent      float64
 }
 
 // measure returns the memory in use and the processor time used since the measurement before, 100 being one core.

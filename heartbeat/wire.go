@@ -41,10 +41,23 @@ type upbeatWire struct {
 	CollectorErrors map[string]string `json:"collector_errors,omitempty"`
 }
 
+// senderWire is what only a Publisher says beside that.
+type senderWire struct {
+	upbeatWire
+	Retain    float64            `json:"retain_seconds,omitempty"` // for how long Redis keeps this beat
+	Host      string             `json:"host,omitempty"`
+	Stuck     map[string]float64 `json:"stuck_seconds,omitempty"` // by loop
+	Ages      map[string]float64 `json:"ages_seconds,omitempty"`  // by field
+	Container *Container         `json:"container,omitempty"`
+}
+
 // MarshalJSON returns the wire form: the core names in their documented order, the service's own fields sorted,
 // then the reserved object. It fails on a value that JSON can't hold, such as a NaN, and on a year beyond 9999.
 // It does not block.
-func (b Beat) MarshalJSON() ([]byte, error) {
+func (b Beat) MarshalJSON() ([]byte, error) { return b.encode(0) }
+
+// encode returns the wire form of a beat that Redis keeps for so many seconds.
+func (b Beat) encode(retain int64) ([]byte, error) {
 	if err := checkYear(b.Time); err != nil {
 		return nil, fmt.Errorf("heartbeat: %w", err)
 	}
@@ -55,9 +68,13 @@ func (b Beat) MarshalJSON() ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("heartbeat: %w", err)
 	}
-	ours, err := json.Marshal(upbeatWire{
-		Version: wireVersion, Interval: b.Interval.Seconds(), Phase: b.Phase,
-		TickLate: wireSeconds(b.TickLate), Run: b.Run, CollectorErrors: b.CollectorErrors,
+	ours, err := json.Marshal(senderWire{
+		upbeatWire: upbeatWire{
+			Version: wireVersion, Interval: b.Interval.Seconds(), Phase: b.Phase,
+			TickLate: wireSeconds(b.TickLate), Run: b.Run, CollectorErrors: b.CollectorErrors,
+		},
+		Retain: float64(retain), Host: b.host,
+		Stuck: allSeconds(b.Stuck), Ages: allSeconds(b.Ages), Container: b.Container,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("heartbeat: %w", err)
@@ -88,6 +105,44 @@ func appendMember(out []byte, name string, raw []byte) []byte {
 // wireSeconds rounds to the millisecond: more digits would only be noise.
 func wireSeconds(d time.Duration) float64 {
 	return d.Round(time.Millisecond).Seconds()
+}
+
+func allSeconds(durations map[string]time.Duration) map[string]float64 {
+	if len(durations) == 0 {
+		return nil
+	}
+	all := make(map[string]float64, len(durations))
+	for name, d := range durations {
+		all[name] = wireSeconds(d)
+	}
+	return all
+}
+
+// takeSenders takes in what a Publisher says beside the fields that a verdict rests on. What can't be read is
+// left out, for the beat is no worse without.
+func (b *Beat) takeSenders(stuck, ages, container json.RawMessage) {
+	b.Stuck, b.Ages = readDurations(stuck), readDurations(ages)
+	if len(container) == 0 {
+		return
+	}
+	var c Container
+	if json.Unmarshal(container, &c) == nil && c != (Container{}) {
+		b.Container = &c
+	}
+}
+
+func readDurations(raw json.RawMessage) map[string]time.Duration {
+	var all map[string]float64
+	if len(raw) == 0 || json.Unmarshal(raw, &all) != nil || len(all) == 0 {
+		return nil
+	}
+	durations := make(map[string]time.Duration, len(all))
+	for name, seconds := range all {
+		if printable(name, maxNameBytes) == nil {
+			durations[name] = duration(seconds, maxUptime)
+		}
+	}
+	return durations
 }
 
 // round1 rounds to one decimal, as the figures of a process are sent.

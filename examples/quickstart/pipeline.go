@@ -22,7 +22,7 @@ type pipeline struct {
 }
 
 func newPipeline(b *backend, stream string, log *slog.Logger) (*pipeline, error) {
-	monitor, err := heartbeat.NewMonitor(heartbeat.MonitorConfig{})
+	monitor, err := heartbeat.NewMonitor(nil, heartbeat.MonitorConfig{})
 	if err != nil {
 		return nil, err
 	}

@@ -18,14 +18,20 @@ func BenchmarkBeat(b *testing.B) {
 	rdb := redis.NewClient(opts)
 	b.Cleanup(func() { require.NoError(b, rdb.Close()) })
 
-	b.Run("upbeat", func(b *testing.B) {
-		pub, err := heartbeat.NewPublisher(rdb, "bench", heartbeat.Config{Stream: "bench:beats", StreamMaxLen: 1000})
-		require.NoError(b, err)
-		b.ReportAllocs()
-		for b.Loop() {
-			require.NoError(b, pub.Beat(b.Context()))
+	beats := func(cfg heartbeat.Config) func(b *testing.B) {
+		cfg.Stream, cfg.StreamMaxLen = "bench:beats", 1000
+		return func(b *testing.B) {
+			b.Helper()
+			pub, err := heartbeat.NewPublisher(rdb, "bench", cfg)
+			require.NoError(b, err)
+			b.ReportAllocs()
+			for b.Loop() {
+				require.NoError(b, pub.Beat(b.Context()))
+			}
 		}
-	})
+	}
+	b.Run("upbeat", beats(heartbeat.Config{NoUsage: true}))
+	b.Run("upbeat and what the system says", beats(heartbeat.Config{}))
 	b.Run("bare pipeline", func(b *testing.B) {
 		payload := `{"service_name":"bench","instance_id":"a1b2c3d4-e5f6-7890-abcd-ef1234567890",` +
 			`"timestamp":"2025-01-16T08:30:00.123456+00:00","uptime_seconds":3600.5,"heartbeat_count":60,` +

@@ -1,0 +1,194 @@
+package heartbeat
+
+import (
+	"cmp"
+	"encoding/json"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Instance is what a [Monitor] knows of one instance of a service at the moment of asking.
+type Instance struct {
+	Service, ID string
+	State       State
+	Why         string        // the reason for State, for people
+	Age         time.Duration // since the newest beat left its sender, as far as known here
+	Uptime      time.Duration // as of the newest beat
+	Count       uint64        // of the newest beat
+	Missed      uint64        // beats that must have been sent since the first one that was seen, and were not seen
+	Restarts    int           // new lives under the same name
+	Skew        time.Duration // how far the sender's clock is ahead of the local one, and the way here; 0 when it said no time
+	Flapping    bool          // its changes are not told, because there are so many
+	Window      Window        // of the near past
+	Beat        Beat          // the newest
+}
+
+// ServiceSummary is what a [Monitor] knows of one service.
+type ServiceSummary struct {
+	Service string
+	States  map[State]int // instances by state; states without any are absent
+	Window  Window
+}
+
+// Instances yields a snapshot, sorted by service and instance, with states as of the moment when the loop begins. It
+// blocks only for the time of copying.
+func (m *Monitor) Instances() iter.Seq[Instance] {
+	return func(yield func(Instance) bool) {
+		all := m.collect(func(g *group) bool { return true })
+		slices.SortFunc(all, func(a, b view) int { return a.compare(b) })
+		for _, v := range all {
+			if !yield(m.instance(v)) {
+				return
+			}
+		}
+	}
+}
+
+// Alive yields the living instances of a service that take work, least loaded first: by the numbers in the fields of
+// that name, one after the other, where an instance without such a number comes last, then by cpu_usage_percent.
+func (m *Monitor) Alive(service string, by ...string) iter.Seq[Instance] {
+	type loaded struct {
+		Instance
+		load []float64
+	}
+	return func(yield func(Instance) bool) {
+		var all []loaded
+		for _, v := range m.collect(func(g *group) bool { return g.service == service }) {
+			if inst := m.instance(v); inst.State == Alive && inst.Beat.Phase != PhaseDraining {
+				all = append(all, loaded{inst, loads(inst.Beat, by)})
+			}
+		}
+		slices.SortFunc(all, func(a, b loaded) int {
+			return cmp.Or(slices.Compare(a.load, b.load), cmp.Compare(a.ID, b.ID))
+		})
+		for _, l := range all {
+			if !yield(l.Instance) {
+				return
+			}
+		}
+	}
+}
+
+func loads(b Beat, by []string) []float64 {
+	load := make([]float64, 0, len(by)+1)
+	for _, name := range by {
+		x := 1e308
+		if raw, found := b.Field(name); found && json.Unmarshal(raw, &x) != nil {
+			x = 1e308
+		}
+		load = append(load, x)
+	}
+	return append(load, b.CPUPercent)
+}
+
+// Services yields the sum of each service, sorted by name. It blocks only for the time of counting.
+func (m *Monitor) Services() iter.Seq[ServiceSummary] {
+	return func(yield func(ServiceSummary) bool) {
+		sums := map[string]*ServiceSummary{}
+		now := m.now()
+		m.each(func(_ *shard, r *record) {
+			sum := sums[r.service()]
+			if sum == nil {
+				sum = &ServiceSummary{Service: r.service(), States: map[State]int{}}
+				sums[sum.Service] = sum
+			}
+			state, window := m.verdictLocked(r, now)
+			sum.States[state]++
+			sum.Window.add(window)
+		})
+		for _, service := range slices.Sorted(maps.Keys(sums)) {
+			if !yield(*sums[service]) {
+				return
+			}
+		}
+	}
+}
+
+// view is a copy of what is needed to make an Instance.
+type view struct {
+	record
+	state  State
+	window Window
+	now    time.Duration
+}
+
+func (v view) compare(o view) int {
+	return cmp.Or(strings.Compare(v.service(), o.service()), strings.Compare(v.instance(), o.instance()))
+}
+
+// collect copies the records of the groups that are wanted.
+func (m *Monitor) collect(wanted func(*group) bool) []view {
+	var all []view
+	now := m.now()
+	if !m.judging.Load() {
+		m.forget(now)
+	}
+	for i := range m.shards {
+		sh := &m.shards[i]
+		sh.mu.Lock()
+		for _, g := range sh.groups {
+			if !wanted(g) {
+				continue
+			}
+			for _, r := range g.records {
+				v := view{record: *r, now: now}
+				v.payload = slices.Clone(r.payload)
+				v.state, v.window = m.verdictLocked(r, now)
+				all = append(all, v)
+			}
+		}
+		sh.mu.Unlock()
+	}
+	return all
+}
+
+// verdictLocked returns the state of an instance, and its window up to now.
+func (m *Monitor) verdictLocked(r *record, now time.Duration) (State, Window) {
+	limits, state := m.limits(r), r.state
+	if !m.judging.Load() {
+		state = r.judge(limits, now)
+	}
+	h, to := r.history, m.ticks(now)
+	clearSince, isClear := m.sight.since()
+	switch state {
+	case Stopped:
+		h.skip(to)
+	case Dead, Stuck:
+		h.pass(to, false, true)
+	default:
+		h.pass(to, true, state == Alive && r.heard && isClear && r.seen >= clearSince)
+	}
+	return state, h.window(m.ticks(r.first), m.tick)
+}
+
+func (m *Monitor) instance(v view) Instance {
+	age := max(v.now-v.seen, 0)
+	inst := Instance{
+		Service: v.service(), ID: v.instance(), State: v.state, Why: why(v.state, age, m.limits(&v.record)), Age: age,
+		Uptime: v.uptime, Count: v.count, Missed: v.missed, Restarts: int(v.restarts), Flapping: v.flapping, Window: v.window,
+	}
+	if beat, err := ParseBeat(v.payload); err == nil {
+		inst.Beat = beat
+		if !beat.Time.IsZero() {
+			inst.Skew = beat.Time.Sub(time.Now().Add(-age))
+		}
+	}
+	return inst
+}
+
+// each calls visit for every record, with its shard locked.
+func (m *Monitor) each(visit func(*shard, *record)) {
+	for i := range m.shards {
+		sh := &m.shards[i]
+		sh.mu.Lock()
+		for _, g := range sh.groups {
+			for _, r := range g.records {
+				visit(sh, r)
+			}
+		}
+		sh.mu.Unlock()
+	}
+}

@@ -53,6 +53,19 @@
 // goodbye may be lost like any other beat. A beat proves that the process runs and reaches Redis, not that its work
 // makes progress. Beats are not signed: who may publish in Redis may send them in anybody's name.
 //
+// # Access rights
+//
+// The least that a Redis user needs, in the words of ACL SETUSER. A sender:
+//
+//	+publish &health:service:<service>:heartbeat +set %W~health:last:<service>:*
+//
+// and with a stream +xadd %W~<stream>. A monitor:
+//
+//	+subscribe +psubscribe +publish &health:canary:* &health:service:*:heartbeat +scan +getrange +pttl %R~health:last:*
+//
+// Redis compares the pattern of a PSUBSCRIBE with the rule letter by letter: write it as it stands here. Where a right is
+// missing the error, or the event that tells of blindness, names it.
+//
 // # Concurrency and shutdown
 //
 // All exported methods are safe for concurrent use. No constructor starts anything; the only goroutines are those of

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"testing"
@@ -26,6 +27,10 @@ const (
 // TestMain is that process when the environment says so: it prints each payload that it has handled.
 func TestMain(m *testing.M) {
 	if url := os.Getenv(childURL); url != "" {
+		go func() { // its parent holds the other end for as long as it lives
+			_, _ = io.Copy(io.Discard, os.Stdin)
+			os.Exit(1) //nolint:forbidigo // this process is nobody's test
+		}()
 		fmt.Fprintln(os.Stderr, handleForEver(url, os.Getenv(childStream)))
 		return
 	}
@@ -63,6 +68,8 @@ func child(t *testing.T, stream string, lines int, seen *tally) {
 	cmd.Env = append(os.Environ(), childURL+"="+testserver.RedisURL(t), childStream+"="+stream)
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)
+	_, err = cmd.StdinPipe()
+	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
 	handled := 0
 	for scanner := bufio.NewScanner(out); scanner.Scan(); {
@@ -84,10 +91,11 @@ func TestSource_LosesNothingToKilledConsumers(t *testing.T) {
 	rdb, stream := shared(t)
 	var seen tally
 	publish(t, rdb, stream, 1, 1000)
+	const lines = 150 // as many are handled and published in each cycle, so that none runs out of them
 	cycles := testserver.Times(3, 100)
 	for cycle := range cycles {
-		child(t, stream, 150, &seen)
-		publish(t, rdb, stream, 1001+100*cycle, 1100+100*cycle)
+		child(t, stream, lines, &seen)
+		publish(t, rdb, stream, 1001+lines*cycle, 1000+lines*(cycle+1))
 	}
 	require.NotZero(t, pending(t, rdb, stream), "the test is void if they left nothing behind")
 	cfg := config(stream)
@@ -99,6 +107,6 @@ func TestSource_LosesNothingToKilledConsumers(t *testing.T) {
 		seen.add(m)
 		return nil
 	})
-	seen.has(t, 1, 1000+100*cycles)
+	seen.has(t, 1, 1000+lines*cycles)
 	drained(t, rdb, stream)
 }

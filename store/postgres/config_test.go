@@ -84,7 +84,7 @@ func TestDB_Stats(t *testing.T) {
 	done := make(chan error, 2)
 	for range 2 {
 		go func() {
-			err := error(context.DeadlineExceeded)
+			err := context.DeadlineExceeded
 			for errors.Is(err, context.DeadlineExceeded) { // a new connection may take longer than AcquireTimeout
 				_, err = db.Services(ctx)
 			}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"sync"
 	"time"
 
@@ -30,6 +31,7 @@ type world struct {
 	step     int           // the present
 	down     time.Duration // the broker is down until
 	deaf     time.Duration // the subscription is half open until
+	full     time.Duration // the broker has no memory left until: it passes messages on and keeps nothing
 	pausing  time.Duration // the observer stands still until
 	cut      time.Duration // nobody reaches the broker until
 	troubles []trouble     // that the monitor is to declare
@@ -64,6 +66,7 @@ type sender struct {
 	born       time.Duration
 	nextAt     time.Duration
 	stopped    bool
+	met        bool          // a beat of this life was delivered
 	clock      time.Duration // how wrong its clock is
 }
 
@@ -135,6 +138,9 @@ func (w *world) disturb() {
 	case 1:
 		w.deaf = now + w.between(30*time.Second, 5*time.Minute)
 		w.note("half open", now, w.deaf)
+		if w.random.IntN(2) == 0 {
+			w.full = w.deaf
+		}
 	case 2:
 		w.pausing = now + 30*time.Second
 		w.note("observer paused", w.pausing, w.pausing)
@@ -178,15 +184,17 @@ func (w *world) act(i int) {
 	case now < s.nextAt-simStep/2:
 		w.plan(i, s.nextAt-now)
 	case s.dead || s.stopped:
-		s.dead, s.stopped, s.count, s.born = false, false, 0, now
+		s.dead, s.stopped, s.met, s.count, s.born = false, false, false, 0, now
 		s.run++
 		w.beat(s, heartbeat.PhaseRunning, 0)
 		w.plan(i, simInterval)
-	case w.random.IntN(6000) == 0:
+	case w.random.IntN(1500) == 0:
 		s.dead = true
-		w.graves = append(w.graves, s)
+		if s.met { // or nobody could miss it
+			w.graves = append(w.graves, s)
+		}
 		w.plan(i, 20*time.Minute)
-	case w.random.IntN(3000) == 0:
+	case w.random.IntN(1500) == 0:
 		s.stopped = true
 		w.beat(s, heartbeat.PhaseStopped, 0)
 		w.plan(i, w.between(time.Minute, 20*time.Minute))
@@ -213,18 +221,18 @@ func (w *world) beat(s *sender, phase heartbeat.Phase, late time.Duration) {
 	if now < w.down || now < w.cut {
 		return
 	}
-	stamp := time.Now().Add(s.clock).UTC().Format("2006-01-02T15:04:05.000000-07:00")
-	payload := fmt.Appendf(nil, `{"service_name":"s","instance_id":%q,"timestamp":%q,"uptime_seconds":%.3f,"heartbeat_count":%d,`+
-		`"memory_usage_mb":1,"cpu_usage_percent":2,"upbeat":{"v":1,"interval_seconds":60,"state":%q,"tick_late_seconds":%g,"run":"r%d","retain_seconds":600}}`,
-		s.name, stamp, (now - s.born).Seconds(), s.count, phase, late.Seconds(), s.run)
-	s.kept, s.keptAt, s.said, s.late, s.arrived = payload, now, now, late, max(now, w.pausing)
+	payload := s.payload(now, phase, late)
+	s.said, s.late, s.arrived = now, late, max(now, w.pausing)
+	if now >= w.full {
+		s.kept, s.keptAt = payload, now
+	}
 	if w.random.Float64() < simLoss || !w.subscribed || now < w.deaf {
 		return
 	}
 	if now < w.pausing && w.random.IntN(2) == 0 {
 		return // the queue was full
 	}
-	s.heard = now
+	s.heard, s.met = now, true
 	if phase == heartbeat.PhaseStopped {
 		w.goodbyes[s.name] = max(now, w.pausing)
 		s.heard = 0
@@ -232,7 +240,28 @@ func (w *world) beat(s *sender, phase heartbeat.Phase, late time.Duration) {
 	w.heard = append(w.heard, func() { w.ear.Message(payload) })
 }
 
+// payload is written by hand: there are tens of millions of them.
+func (s *sender) payload(now time.Duration, phase heartbeat.Phase, late time.Duration) []byte {
+	b := make([]byte, 0, 320)
+	b = append(append(b, `{"service_name":"s","instance_id":"`...), s.name...)
+	b = time.Now().Add(s.clock).UTC().AppendFormat(append(b, `","timestamp":"`...), "2006-01-02T15:04:05.000000-07:00")
+	b = strconv.AppendFloat(append(b, `","uptime_seconds":`...), (now - s.born).Seconds(), 'f', 3, 64)
+	b = strconv.AppendInt(append(b, `,"heartbeat_count":`...), int64(s.count), 10)
+	b = append(append(b, `,"memory_usage_mb":1,"cpu_usage_percent":2,"upbeat":{"v":1,"interval_seconds":60,"state":"`...), phase...)
+	b = strconv.AppendFloat(append(b, `","tick_late_seconds":`...), late.Seconds(), 'f', -1, 64)
+	b = strconv.AppendInt(append(b, `,"run":"r`...), int64(s.run), 10)
+	return append(b, `","retain_seconds":600}}`...)
+}
+
 var errUnreachable = errors.New("connection refused")
+
+func (w *world) named(instance string) *sender {
+	n, err := strconv.Atoi(instance[1:])
+	if err != nil {
+		panic(err)
+	}
+	return w.fleet[n]
+}
 
 // Listen, Canary, Newest and Sweep are the broker as the monitor sees it.
 func (w *world) Listen(ctx context.Context, ear heartbeat.Sink) {
@@ -273,9 +302,7 @@ func (w *world) Newest(_ context.Context, _, instances []string) ([]heartbeat.Ke
 		return nil, errUnreachable
 	}
 	for i, name := range instances {
-		var n int
-		_, _ = fmt.Sscanf(name, "i%d", &n)
-		if s := w.fleet[n]; now-s.keptAt < 10*time.Minute {
+		if s := w.named(name); now-s.keptAt < 10*time.Minute {
 			all[i] = heartbeat.Kept{Payload: s.kept, Age: now - s.keptAt}
 		}
 	}

@@ -124,7 +124,7 @@ func (c *Conn) once(
 	// The end of ctx must not end the read: the reply may carry an element.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), piece+c.margin)
 	defer cancel()
-	return call(ctx, c.link.conn, piece)
+	return call(ctx, c.link.Conn, piece)
 }
 
 // Live tells whether there is a connection, so that the next Do doesn't have to make one.
@@ -145,7 +145,7 @@ func (c *Conn) connect(ctx context.Context) error {
 
 func (c *Conn) disconnect() {
 	if c.link != nil {
-		c.link.close()
+		c.link.Close()
 		c.link = nil
 	}
 }

@@ -51,7 +51,7 @@ func (c *Conn) wakeUntil(waiting context.Context, l *link) (severed bool) {
 			if waiting.Err() != nil {
 				return false
 			}
-			l.sever()
+			l.Sever()
 			return true
 		}
 	}

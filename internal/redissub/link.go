@@ -4,19 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"slices"
 	"strconv"
-	"sync/atomic"
 
 	"github.com/redis/go-redis/v9"
-	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"github.com/upbeat-go/upbeat/internal/redislink"
 )
 
 // link is one connection from its dial to its end.
 type link struct {
-	client *redis.Client
-	socket atomic.Pointer[net.Conn]
+	*redislink.Link
 	// denied is what the server said to the PING of a user who may do without that right.
 	denied error
 
@@ -24,47 +22,28 @@ type link struct {
 	replies *decoder
 }
 
-// dial connects with the settings of origin, and lets the client shake hands (TLS, HELLO, AUTH, Sentinel's search for the master). What
-// is said on the connection after that goes past the client, whose own way to read a subscription can't tell silence from death.
+// dial lets the client shake hands (TLS, HELLO, AUTH, Sentinel's search for the master). What is said on the connection after that goes
+// past the client, whose own way to read a subscription can't tell silence from death.
 func dial(ctx context.Context, origin *redis.Client, cfg Config) (*link, error) {
 	l := &link{}
-	opt := *origin.Options()
-	opt.Dialer = l.keepSocket(opt.Dialer)
-	opt.ContextTimeoutEnabled = true
-	opt.MaxRetries, opt.DialerRetries = -1, 1
-	// Of a pool of one, a single failed dial would start a goroutine that tries again every second.
-	opt.PoolSize, opt.MinIdleConns, opt.MaxIdleConns, opt.MaxActiveConns, opt.PipelinePoolSize = 2, 0, 0, 0, -1
-	opt.ReadBufferSize, opt.WriteBufferSize = 4<<10, 4<<10 // for the handshake alone
-	opt.Limiter = nil
-	opt.ClientSideCache, opt.ClientSideCacheConfig, opt.PushNotificationProcessor = nil, nil, nil
-	opt.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
-	l.client = redis.NewClient(&opt)
-
-	ctx, cancel := context.WithTimeout(ctx, max(opt.DialTimeout, 0)+cfg.Timeout)
-	defer cancel()
-	defer context.AfterFunc(ctx, l.sever)()
-	err := l.client.Conn().Ping(ctx).Err()
-	if err != nil && !redis.IsPermissionError(err) {
-		l.close()
-		if ctx.Err() != nil {
-			return nil, fmt.Errorf("redissub: connect: %w (%w)", context.Cause(ctx), err)
-		}
-		return nil, fmt.Errorf("redissub: connect: %w", err)
+	made, err := redislink.Dial(ctx, origin, cfg.Timeout, func(opt *redis.Options) {
+		opt.ReadBufferSize, opt.WriteBufferSize = 4<<10, 4<<10 // for the handshake alone
+	}, l.greet)
+	if err != nil {
+		return nil, fmt.Errorf("redissub: %w", err)
 	}
-	l.denied = err
-	l.pulse = &pulse{socket: *l.socket.Load(), every: cfg.Ping, timeout: cfg.Timeout}
+	l.Link = made
+	l.pulse = &pulse{socket: made.Socket(), every: cfg.Ping, timeout: cfg.Timeout}
 	l.replies = newDecoder(l.pulse, cfg.MaxBytes)
 	return l, nil
 }
 
-func (l *link) keepSocket(dial func(ctx context.Context, network, addr string) (net.Conn, error)) func(context.Context, string, string) (net.Conn, error) {
-	return func(ctx context.Context, network, addr string) (net.Conn, error) {
-		socket, err := dial(ctx, network, addr)
-		if err == nil {
-			l.socket.Store(&socket)
-		}
-		return socket, err
+func (l *link) greet(ctx context.Context, made *redislink.Link) error {
+	err := made.Conn.Ping(ctx).Err()
+	if redis.IsPermissionError(err) {
+		l.denied, err = err, nil
 	}
+	return err
 }
 
 // subscribe returns when the server has confirmed every name. Messages that come in between go to message.
@@ -115,18 +94,6 @@ func (l *link) receive(message func(Message), proved func()) error {
 
 // addr is the other side's.
 func (l *link) addr() string { return l.pulse.socket.RemoteAddr().String() }
-
-// sever ends a read in progress.
-func (l *link) sever() {
-	if socket := l.socket.Load(); socket != nil {
-		_ = (*socket).Close()
-	}
-}
-
-func (l *link) close() {
-	l.sever()
-	_ = l.client.Close()
-}
 
 func appendCommand(request []byte, name string, args []string) []byte {
 	if len(args) == 0 {

@@ -121,8 +121,8 @@ func (s *Subscription) session(ctx context.Context, avoid string, why error) (no
 	if err != nil {
 		return node, false, s.lost(err)
 	}
-	defer l.close()
-	defer context.AfterFunc(ctx, l.sever)()
+	defer l.Close()
+	defer context.AfterFunc(ctx, l.Sever)()
 	if err := l.subscribe(s.cfg, s.deliver); err != nil {
 		return node, false, s.lost(fmt.Errorf("redissub: %s: %w", l.addr(), err))
 	}
@@ -158,7 +158,7 @@ func (s *Subscription) connect(ctx context.Context, avoid string) (*link, string
 	case <-ctx.Done():
 		s.dials.Go(func() {
 			if <-done; l != nil {
-				l.close()
+				l.Close()
 			}
 		})
 		return nil, "", context.Cause(ctx)

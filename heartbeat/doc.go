@@ -63,6 +63,8 @@
 //
 //	+subscribe +psubscribe +publish &health:canary:* &health:service:*:heartbeat +scan +getrange +pttl %R~health:last:*
 //
+// In Redis Cluster both need +cluster|slots beside that.
+//
 // Redis compares the pattern of a PSUBSCRIBE with the rule letter by letter: write it as it stands here. Where a right is
 // missing the error, or the event that tells of blindness, names it.
 //

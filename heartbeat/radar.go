@@ -248,15 +248,6 @@ func ask[T any](ctx context.Context, r *radar, f func() (T, error)) (T, error) {
 	}
 }
 
-// missingRight makes a [RightsError] of a refusal for want of a right, and leaves any other error alone.
-func missingRight(err error, command, target, rule string) error {
-	refusal, refused := errors.AsType[redissub.ServerError](err)
-	if !redis.IsPermissionError(err) && (!refused || !refusal.Denied()) {
-		return err
-	}
-	return &RightsError{Command: command, Target: target, Rule: rule, err: err}
-}
-
 var globSpecial = strings.NewReplacer("*", `\*`, "?", `\?`, "[", `\[`, "]", `\]`, `\`, `\\`)
 
 // pattern matches what a template stands for, for PSUBSCRIBE and SCAN.

@@ -21,6 +21,8 @@ var (
 	senderRights = []string{
 		"+set", "+publish", "+xadd", "&health:service:geo:heartbeat", "%W~health:last:geo:*", "%W~health:beats",
 	}
+	// clusterRight is what a client needs beside them in Redis Cluster.
+	clusterRight = "+cluster|slots"
 )
 
 // user returns a client of a server's new user, who has these rights and no other.
@@ -100,4 +102,29 @@ func TestPublisherRedis_RightMissing(t *testing.T) {
 			require.ErrorContains(t, pub.Beat(t.Context()), "the Redis user needs "+want)
 		})
 	}
+}
+
+func TestRedisCluster_Rights(t *testing.T) {
+	t.Parallel()
+	cluster := testserver.StartRedisCluster(t, testserver.ClusterConfig{})
+	connectAs := func(name string, rights ...string) *redis.ClusterClient {
+		for _, node := range cluster.Nodes {
+			user(t, node, name, rights)
+		}
+		rdb := redis.NewClusterClient(&redis.ClusterOptions{Addrs: cluster.Addrs(), Username: name, Password: "secret"})
+		t.Cleanup(func() { _ = rdb.Close() })
+		return rdb
+	}
+	err := newPublisher(t, connectAs("ignorant", senderRights...), "geo", heartbeat.Config{Instance: "a"}).Beat(t.Context())
+	require.ErrorContains(t, err, "the Redis user needs "+clusterRight+": ")
+
+	sender := connectAs("sender", append(senderRights, clusterRight)...)
+	for _, kept := range []string{"a", "b", "c"} {
+		pub := newPublisher(t, sender, "geo", heartbeat.Config{Instance: kept, Stream: "health:beats"})
+		require.NoError(t, pub.Beat(t.Context()))
+	}
+	w := watch(t, connectAs("monitor", append(monitorRights, clusterRight)...), heartbeat.MonitorConfig{})
+	w.awaitSight(t)
+	require.NoError(t, newPublisher(t, sender, "geo", heartbeat.Config{Instance: "d"}).Beat(t.Context()))
+	require.Eventually(t, func() bool { return slices.Equal([]string{"a", "b", "c", "d"}, w.ids()) }, 20*time.Second, 10*time.Millisecond)
 }

@@ -80,11 +80,15 @@ func TestConfig_WrongFieldIsNamed(t *testing.T) {
 
 func TestConfig_AllMistakesAtOnce(t *testing.T) {
 	t.Parallel()
-	_, err := heartbeat.NewPublisher(nil, "a b", heartbeat.Config{Interval: time.Millisecond, MaxFields: -2})
-	for _, want := range []string{"rdb is nil", `service can't be used: "a b"`, "Config.Interval", "Config.MaxFields"} {
-		require.ErrorContains(t, err, want)
+	for _, none := range []redis.UniversalClient{nil, (*redis.Client)(nil), (*redis.ClusterClient)(nil)} {
+		_, err := heartbeat.NewPublisher(none, "a b", heartbeat.Config{Interval: time.Millisecond, MaxFields: -2})
+		for _, want := range []string{"rdb is nil", `service can't be used: "a b"`, "Config.Interval", "Config.MaxFields"} {
+			require.ErrorContains(t, err, want)
+		}
+		require.Equal(t, 3, strings.Count(err.Error(), "\n"))
 	}
-	require.Equal(t, 3, strings.Count(err.Error(), "\n"))
+	_, err := heartbeat.NewMonitor((*redis.Client)(nil), heartbeat.MonitorConfig{})
+	require.EqualError(t, err, "heartbeat: rdb is a nil *redis.Client: want a Redis client, or nil itself for none")
 
 	_, err = heartbeat.NewPublisher(unconnected(t), "a\nb", heartbeat.Config{Stream: "{service}"})
 	require.EqualError(t, err, `heartbeat: service can't be used: "a\nb" contains the unprintable character U+000A`)

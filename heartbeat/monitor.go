@@ -3,12 +3,15 @@ package heartbeat
 import (
 	"context"
 	"errors"
+	"fmt"
 	"hash/maphash"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/upbeat-go/upbeat/internal/redislink"
 )
 
 // ErrMonitorFull is returned for a beat of a new instance when as many as the monitor may hold are known.
@@ -64,6 +67,9 @@ type MonitorStats struct {
 // is the only source of beats. The caller closes rdb, after Run has returned.
 func NewMonitor(rdb redis.UniversalClient, cfg MonitorConfig) (*Monitor, error) {
 	cfg, err := cfg.complete()
+	if rdb != nil && redislink.IsNil(rdb) {
+		err = errors.Join(fmt.Errorf("heartbeat: rdb is a nil %T: want a Redis client, or nil itself for none", rdb), err)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/upbeat-go/upbeat/internal/redislink"
 )
 
 // Publisher tells Redis at a steady pace that this process is alive. It is what other systems call a
@@ -42,7 +44,7 @@ type Publisher struct {
 // to nobody and starts nothing; rdb stays the caller's to close, after Run has returned.
 func NewPublisher(rdb redis.UniversalClient, service string, cfg Config) (*Publisher, error) {
 	cfg, err := cfg.complete(service)
-	if rdb == nil {
+	if redislink.IsNil(rdb) {
 		err = errors.Join(errors.New("heartbeat: rdb is nil: want a Redis client"), err)
 	}
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/upbeat-go/upbeat/consumer"
+	"github.com/upbeat-go/upbeat/internal/redislink"
 )
 
 // Source reads streams for a consumer. Its methods are for that consumer to call.
@@ -42,8 +43,12 @@ func New(rdb redis.UniversalClient, cfg Config) (*Source, error) {
 	case *redis.ClusterClient:
 		cluster = true
 		err = errors.Join(err, checkTags(cfg.Streams))
+	case nil: // said below
 	default:
 		err = errors.Join(err, fmt.Errorf("redisstream: client is a %T: want a *redis.Client or a *redis.ClusterClient", rdb))
+	}
+	if redislink.IsNil(rdb) {
+		err = errors.Join(err, errors.New("redisstream: client is nil: want a *redis.Client or a *redis.ClusterClient"))
 	}
 	if err != nil {
 		return nil, err

@@ -321,6 +321,10 @@ func TestNew_TellsAllThatIsWrong(t *testing.T) {
 	defer ring.Close()
 	_, err = redisstream.New(ring, config("s"))
 	require.ErrorContains(t, err, "client is a *redis.Ring")
+	for _, none := range []redis.UniversalClient{nil, (*redis.Client)(nil), (*redis.ClusterClient)(nil)} {
+		_, err = redisstream.New(none, config("s"))
+		require.EqualError(t, err, "redisstream: client is nil: want a *redis.Client or a *redis.ClusterClient")
+	}
 }
 
 func TestCluster_KeepsDeadLettersInTheSlot(t *testing.T) {

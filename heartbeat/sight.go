@@ -2,8 +2,10 @@ package heartbeat
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -15,6 +17,7 @@ const (
 	canaryEvery = 2 * time.Second
 	canaryLimit = 6 * time.Second // without a canary's return a path is blind; with canaryEvery it is seen within 10s
 	spansKept   = 256
+	maxDoubts   = 5 // paths that a reason names
 )
 
 // sight knows whether the monitor hears what is said, and since when: a path is trusted for as long as what is
@@ -137,20 +140,24 @@ func (s *sight) look(now time.Duration) (trusted bool, e Event) {
 	return s.clear, e
 }
 
-// doubtLocked returns why the monitor may not hear everything, and since when; "" when it does.
+// doubtLocked returns why the monitor may not hear everything, path by path, and since when; "" when it does.
 func (s *sight) doubtLocked(now time.Duration) (why string, from time.Duration) {
 	if len(s.paths) == 0 {
 		return "no subscription yet" + s.failure, now
 	}
 	from = now
-	for name, p := range s.paths {
+	var doubts []string
+	for _, name := range slices.Sorted(maps.Keys(s.paths)) {
+		p := s.paths[name]
 		switch {
 		case !p.up:
-			why = fmt.Sprintf("%s is lost: %s%s", name, oneLine(p.why, maxReason), s.failure)
+			doubts = append(doubts, name+" is lost: "+oneLine(p.why, maxReason))
+		case !p.ever && p.why != "":
+			doubts = append(doubts, name+" has yet to be proved: "+oneLine(p.why, maxReason))
 		case !p.ever:
-			why = fmt.Sprintf("%s has yet to be proved: %s%s", name, p.why, s.failure)
+			doubts = append(doubts, name+" has yet to be proved")
 		case now-p.proved >= canaryLimit:
-			why = fmt.Sprintf("what was published %v ago has not come back on %s%s", (now - p.proved).Round(time.Second/10), name, s.failure)
+			doubts = append(doubts, fmt.Sprintf("what was published %v ago has not come back on %s", (now-p.proved).Round(time.Second/10), name))
 		default:
 			continue
 		}
@@ -158,7 +165,13 @@ func (s *sight) doubtLocked(now time.Duration) (why string, from time.Duration) 
 			from = min(from, p.proved)
 		}
 	}
-	return why, from
+	if len(doubts) == 0 {
+		return "", now
+	}
+	if more := len(doubts) - maxDoubts; more > 0 {
+		doubts = append(doubts[:maxDoubts], fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(doubts, "; ") + s.failure, from
 }
 
 // stoodStill notes that nothing was heard for a while that is over.

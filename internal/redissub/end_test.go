@@ -42,7 +42,7 @@ func TestSubscription_RunEndsAtOnce(t *testing.T) {
 		_ = l.awaitDown(t)
 		ended(t, l)
 	})
-	require.Zero(t, proxy.Connections())
+	require.Eventually(t, func() bool { return proxy.Connections() == 0 }, 5*time.Second, time.Millisecond)
 }
 
 func TestSubscription_LookUpThatHeedsNoContext(t *testing.T) {

@@ -2,8 +2,10 @@ package testserver
 
 import (
 	"context"
+	"errors"
 	"net"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -142,14 +144,26 @@ func (p *Proxy) openLocked(open bool) error {
 		p.ln = nil
 		return err
 	}
-	var lc net.ListenConfig
-	ln, err := lc.Listen(context.Background(), "tcp4", p.Addr())
+	ln, err := listenAgain(p.Addr())
 	if err != nil {
 		return err
 	}
 	p.ln = ln
 	p.wg.Go(func() { p.accept(ln) })
 	return nil
+}
+
+// listenAgain listens where this process has listened before. A program that another test starts at this moment has, between its fork and
+// its exec, a copy of the socket that was closed: until then the address is in use.
+func listenAgain(addr string) (net.Listener, error) {
+	var lc net.ListenConfig
+	for deadline := time.Now().Add(patience); ; {
+		ln, err := lc.Listen(context.Background(), "tcp4", addr)
+		if err == nil || !errors.Is(err, syscall.EADDRINUSE) || time.Now().After(deadline) {
+			return ln, err
+		}
+		<-time.After(time.Millisecond)
+	}
 }
 
 func (p *Proxy) accept(ln net.Listener) {

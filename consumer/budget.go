@@ -11,7 +11,7 @@ type budget struct {
 	cond   sync.Cond // there may be credit, or closed
 	free   Credit    // below zero when a source delivered more than it was asked for
 	spent  Credit
-	held   bool // an outage is on
+	held   reason
 	closed bool
 }
 
@@ -26,7 +26,7 @@ func newBudget(total Credit, readers int) *budget {
 func (b *budget) reserve() (Credit, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for !b.closed && (b.held || b.free.Count < 1 || b.free.Bytes < 1) {
+	for !b.closed && (b.held != 0 || b.free.Count < 1 || b.free.Bytes < 1) {
 		b.cond.Wait()
 	}
 	c := Credit{Count: min(b.share.Count, b.free.Count), Bytes: min(b.share.Bytes, b.free.Bytes)}
@@ -71,11 +71,11 @@ func (b *budget) inFlight() Credit {
 	return b.spent
 }
 
-// hold keeps reserve from returning, or lets it again.
-func (b *budget) hold(on bool) {
+// hold keeps reserve from returning for a reason, or takes that back.
+func (b *budget) hold(why reason, on bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.held = on
+	b.held = b.held.with(why, on)
 	b.cond.Broadcast()
 }
 

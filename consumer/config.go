@@ -13,7 +13,7 @@ import (
 
 // Config tunes a consumer. The zero Config is valid and good.
 type Config struct {
-	// Concurrency is how many handlers run at once. 0 means 8.
+	// Concurrency is how many handlers run at once; [Consumer.SetConcurrency] changes it. 0 means 8.
 	Concurrency int
 	// BatchSize is how many messages a batch handler is given at most: a batch goes as soon as a handler is free, however small it
 	// is. 0 means 1,000. For NewBatch only.
@@ -30,6 +30,11 @@ type Config struct {
 	// payload itself, and all else is json.Unmarshal. Called by many goroutines at once.
 	Decode func(payload []byte, v any) error
 
+	// Key makes messages with the same key wait for one another: they are handled in the order in which they were received, and never side by
+	// side, in this process. One that failed and is tried again later comes after those that were received meanwhile. Messages with the key "" don't
+	// wait for anybody. nil means that none do. Called by as many goroutines as the source has readers; the message is not to be changed.
+	Key func(m *Raw) string
+
 	// MaxAttempts is how often a message is handled that fails by itself, before it is a dead letter. 0 means 5, negative no limit.
 	MaxAttempts int
 	// QuickTries is how often a transient failure is tried again before it counts as an outage. 0 means 3, negative none.
@@ -45,6 +50,10 @@ type Config struct {
 	// DeadLetter keeps messages that can't be handled. They are acked once it returns nil, and until then it is called again: a message may
 	// come twice. One goroutine calls it. nil leaves them to the source; where that keeps none, New refuses.
 	DeadLetter func(ctx context.Context, dead []DeadLetter) error
+
+	// MaxDeadShare is the share of dead letters among the last thousand messages or so above which intake pauses for MaxBackoff: then the
+	// handler is more likely to be wrong than the messages. 0 means 0.5, 1 that it never does.
+	MaxDeadShare float64
 
 	// DrainTimeout is how long Run waits for handlers after its context has ended, before it cancels theirs. Run returns at most ten
 	// seconds after that, which are for settling. 0 means 20 s, negative cancels them at once.
@@ -81,12 +90,14 @@ func (c Config) withDefaults(batchSize int) (Config, error) {
 	c.QuickTries = cmp.Or(c.QuickTries, 3)
 	c.MinBackoff = cmp.Or(c.MinBackoff, time.Second)
 	c.MaxBackoff = cmp.Or(c.MaxBackoff, max(30*time.Second, c.MinBackoff))
+	c.MaxDeadShare = cmp.Or(c.MaxDeadShare, 0.5)
 	c.DrainTimeout = max(0, cmp.Or(c.DrainTimeout, 20*time.Second))
 	err := errors.Join(
-		within("Concurrency", c.Concurrency, 1, 100_000, "0 for 8"),
+		within("Concurrency", c.Concurrency, 1, maxConcurrency, "0 for 8"),
 		within("BatchSize", c.BatchSize, 1, 1_000_000, "0 for 1000"),
 		within("MaxInFlight", c.MaxInFlight, 1, math.MaxInt, "0 for the default"),
 		within("MinBackoff", c.MinBackoff, time.Millisecond, time.Hour, "0 for 1s"),
+		within("MaxDeadShare", c.MaxDeadShare, 0.01, 1, "0 for 0.5"),
 		within("MaxBackoff", c.MaxBackoff, c.MinBackoff, 24*time.Hour, "0 for 30s"),
 	)
 	if c.MaxBytes < 0 {
@@ -104,8 +115,8 @@ func (c Config) withDefaults(batchSize int) (Config, error) {
 	return c, err
 }
 
-func within[N int | time.Duration](field string, v, least, most N, otherwise string) error {
-	if least <= v && v <= most {
+func within[N int | float64 | time.Duration](field string, v, least, most N, otherwise string) error {
+	if least <= v && v <= most { // not so for a NaN
 		return nil
 	}
 	return fmt.Errorf("consumer: Config.%s is %v: want %v to %v, or %s", field, v, least, most, otherwise)

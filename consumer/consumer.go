@@ -20,7 +20,10 @@ type Consumer[T any] struct {
 
 	budget  *budget
 	queue   *queue[T]
-	crew    []*worker[T]
+	crew    crew[T]
+	paused  atomic.Bool
+	stolen  stolen
+	deaths  *deaths
 	workers sync.WaitGroup
 	outage  *outage
 	settler *settler
@@ -35,7 +38,7 @@ type Consumer[T any] struct {
 // closes it if it is a [Closer].
 //
 // A handler that returns nil is done with the message. The error tells what becomes of it otherwise: see the package's comment. The
-// context of a handler ends when draining takes longer than Config.DrainTimeout.
+// context of a handler ends when draining takes longer than Config.DrainTimeout, and when the message was lent to somebody else ([ErrLeaseLost]).
 func New[T any](src Source, handler func(ctx context.Context, m *Message[T]) error, cfg Config) (*Consumer[T], error) {
 	if handler == nil {
 		return nil, errors.New("consumer: handler is nil")
@@ -87,18 +90,17 @@ func build[T any](
 		return nil, err
 	}
 	c := &Consumer[T]{
-		cfg: cfg, src: src, log: cfg.Logger, decode: decoder[T](cfg.Decode), handler: handler, queue: newQueue[T](), keptIn: keptIn,
+		cfg: cfg, src: src, log: cfg.Logger, decode: decoder[T](cfg.Decode), handler: handler, queue: newQueue[T](cfg.Key != nil), keptIn: keptIn,
 	}
 	c.budget = newBudget(Credit{Count: cfg.MaxInFlight, Bytes: cfg.MaxBytes}, c.readers())
 	c.outage = newOutage(c.log, func(on bool) {
-		c.budget.hold(on)
-		c.queue.hold(on)
+		c.budget.hold(byOutage, on)
+		c.queue.hold(byOutage, on)
 	})
+	c.deaths = &deaths{log: c.log, limit: cfg.MaxDeadShare, pause: cfg.MaxBackoff, hold: func(on bool) { c.budget.hold(byDeaths, on) }}
 	c.settler = newSettler("settle messages", c.log, src.Settle, c.settled)
 	c.graves = newSettler("keep dead letters", c.log, c.bury, c.buried)
-	for range cfg.Concurrency {
-		c.crew = append(c.crew, &worker[T]{c: c})
-	}
+	c.crew.wanted, c.crew.workers = cfg.Concurrency, map[*worker[T]]struct{}{}
 	c.tally.lag.Store(-1)
 	return c, nil
 }
@@ -131,6 +133,7 @@ func (c *Consumer[T]) succeeded() {
 // settle passes outcomes on to where they are stored.
 func (c *Consumer[T]) settle(outcomes []Outcome) {
 	c.tally.count(outcomes)
+	c.deaths.count(outcomes)
 	isDead := func(o Outcome) bool { return o.Kind == Dead }
 	if c.cfg.DeadLetter == nil || !slices.ContainsFunc(outcomes, isDead) {
 		c.settler.push(outcomes...)
@@ -153,6 +156,7 @@ func (c *Consumer[T]) settled(batch []Outcome) {
 		done.Bytes += o.size
 	}
 	c.budget.refund(done)
+	c.stolen.forget(batch)
 	c.reportDead(batch)
 }
 

@@ -247,7 +247,8 @@ func TestStats_AreNamedAsPromised(t *testing.T) {
 		before, err := json.Marshal(c.Stats())
 		require.NoError(t, err)
 		require.JSONEq(t, `{"running":false,"message_count":0,"error_count":0,"error_rate":0,"uptime_seconds":0,"in_flight":0,
-			"in_flight_bytes":0,"retried":0,"dead":0,"lost":0,"leases_lost":0,"lag":-1,"outage":false}`, string(before))
+			"in_flight_bytes":0,"retried":0,"dead":0,"lost":0,"leases_lost":0,"lag":-1,"outage":false,
+			"concurrency":8,"active":0,"paused":false}`, string(before))
 		stop := start(t, c)
 		src.Publish("x")
 		settled(t, src)

@@ -4,7 +4,7 @@ package consumer
 type Queue struct{ *queue[int] }
 
 // NewQueue is newQueue.
-func NewQueue() Queue { return Queue{newQueue[int]()} }
+func NewQueue() Queue { return Queue{newQueue[int](false)} }
 
 // Push is queue.push of one message.
 func (q Queue) Push(v int) bool { return q.push(&Message[int]{Value: v}) }
@@ -19,7 +19,7 @@ func (q Queue) Swap(v int) int { return q.swap(&Message[int]{Value: v}).Value }
 func (q Queue) Close() []int { return values(q.close()) }
 
 // Hold is queue.hold.
-func (q Queue) Hold(on bool) { q.hold(on) }
+func (q Queue) Hold(on bool) { q.hold(byOutage, on) }
 
 func values(ms []*Message[int]) (vs []int) {
 	for _, m := range ms {

@@ -39,6 +39,7 @@ func (c *Consumer[T]) accept(raws []Raw, reserved Credit) {
 			m.Raw = raws[i]
 			m.Attempt = max(1, m.Attempt)
 			m.size = int64(len(m.Payload))
+			m.key = c.key(&m.Raw)
 			received.Bytes += m.size
 			messages = append(messages, m)
 		}
@@ -48,6 +49,16 @@ func (c *Consumer[T]) accept(raws []Raw, reserved Credit) {
 	if len(messages) > 0 && !c.queue.push(messages...) {
 		c.giveBack(messages)
 	}
+}
+
+// key asks Config.Key. A panic there counts as "".
+func (c *Consumer[T]) key(m *Raw) (key string) {
+	if c.cfg.Key == nil {
+		return ""
+	}
+	var panicked error
+	defer recovered(&panicked)
+	return c.cfg.Key(m)
 }
 
 // giveBack releases what was never started.

@@ -13,6 +13,7 @@ type Message[T any] struct {
 	// Value is the payload, decoded.
 	Value T
 
+	key     string
 	err     error // set by Fail
 	decoded bool
 	settled bool

@@ -18,6 +18,7 @@ type outage struct {
 	mu    sync.Mutex
 	over  chan struct{} // closed at its end; nil while there is none
 	since time.Time
+	told  time.Time // when it was last logged
 }
 
 func newOutage(log *slog.Logger, hold func(bool)) *outage {
@@ -39,10 +40,20 @@ func (o *outage) join() (over <-chan struct{}, first bool) {
 	if o.over != nil {
 		return o.over, false
 	}
-	o.over, o.since = make(chan struct{}), time.Now()
+	o.over, o.since, o.told = make(chan struct{}), time.Now(), time.Now()
 	o.on.Store(true)
 	o.hold(true)
 	return o.over, true
+}
+
+// goesOn logs an outage again that nobody should forget, after a probe that failed.
+func (o *outage) goesOn(err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.over != nil && time.Since(o.told) >= reminder {
+		o.told = time.Now()
+		o.log.Warn("consumer: the other side still can't be reached", "outage", time.Since(o.since), "error", err)
+	}
 }
 
 // end is called after every success: it has to be cheap when there is no outage.

@@ -8,12 +8,14 @@ type queue[T any] struct {
 	cond   sync.Cond // something may be popped, or closed
 	items  []*Message[T]
 	head   int
-	held   bool // an outage is on: nothing new is to be started
+	lanes  lanes[T]
+	held   reason // nothing new is to be started
+	excess int    // how many pops are to return nothing, for their callers to leave
 	closed bool
 }
 
-func newQueue[T any]() *queue[T] {
-	q := &queue[T]{}
+func newQueue[T any](keyed bool) *queue[T] {
+	q := &queue[T]{lanes: lanes[T]{keyed: keyed, byKey: map[string]*lane[T]{}}}
 	q.cond.L = &q.mu
 	return q
 }
@@ -39,31 +41,45 @@ func (q *queue[T]) appendLocked(ms ...*Message[T]) {
 	q.items = append(q.items, ms...)
 }
 
-// pop waits for work and appends up to n messages to dst. It returns nil once the queue is closed.
+// pop waits for work and appends up to n messages to dst. It returns nil once the queue is closed, or when its caller is dismissed.
 func (q *queue[T]) pop(dst []*Message[T], n int) []*Message[T] {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for !q.closed && (q.held || q.lenLocked() == 0) {
+	for !q.closed && q.excess == 0 && (q.held != 0 || !q.fillLocked(&dst, n)) {
 		q.cond.Wait()
 	}
 	if q.closed {
 		return nil
 	}
-	n = min(n, q.lenLocked())
-	dst = append(dst, q.items[q.head:q.head+n]...)
-	clear(q.items[q.head : q.head+n])
-	q.head += n
-	if q.lenLocked() > 0 {
+	if q.excess > 0 {
+		q.excess--
+		q.cond.Signal() // in case this one was woken for a message
+		return nil
+	}
+	if q.lenLocked() > 0 || len(q.lanes.ready) > 0 {
 		q.cond.Signal() // each push woke one: that one wakes the next
 	}
 	return dst
 }
 
-// swap puts m at the end and returns the first message, even while the queue is held. Without another one that is m itself.
+// fillLocked moves up to n messages to dst that may be started, and reports whether there was any.
+func (q *queue[T]) fillLocked(dst *[]*Message[T], n int) bool {
+	if q.lanes.keyed {
+		return q.fillKeyedLocked(dst, n)
+	}
+	n = min(n, q.lenLocked())
+	*dst = append(*dst, q.items[q.head:q.head+n]...)
+	clear(q.items[q.head : q.head+n])
+	q.head += n
+	return n > 0
+}
+
+// swap puts m at the end and returns the first message, even while the queue is held. Without another one, or where their order matters, that
+// is m itself.
 func (q *queue[T]) swap(m *Message[T]) *Message[T] {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.closed || q.lenLocked() == 0 {
+	if q.closed || q.lenLocked() == 0 || q.lanes.keyed {
 		return m
 	}
 	first := q.items[q.head]
@@ -73,11 +89,28 @@ func (q *queue[T]) swap(m *Message[T]) *Message[T] {
 	return first
 }
 
-// hold keeps pop from returning anything, or lets it again.
-func (q *queue[T]) hold(on bool) {
+// dismiss lets n callers of pop go away.
+func (q *queue[T]) dismiss(n int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.held = on
+	q.excess += n
+	q.cond.Broadcast()
+}
+
+// recall keeps up to n of those who were dismissed and have not left yet, and returns how many.
+func (q *queue[T]) recall(n int) int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n = min(n, q.excess)
+	q.excess -= n
+	return n
+}
+
+// hold keeps pop from returning anything for a reason, or takes that back.
+func (q *queue[T]) hold(why reason, on bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.held = q.held.with(why, on)
 	q.cond.Broadcast()
 }
 
@@ -85,7 +118,7 @@ func (q *queue[T]) hold(on bool) {
 func (q *queue[T]) close() []*Message[T] {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	rest := q.items[q.head:]
+	rest := append(q.items[q.head:], q.lanes.clear()...)
 	q.items, q.head, q.closed = nil, 0, true
 	q.cond.Broadcast()
 	return rest

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -47,13 +48,13 @@ func (c *Consumer[T]) Run(ctx context.Context) error {
 	for range c.readers() {
 		readers.Go(func() { c.read(ctx) })
 	}
-	for _, w := range c.crew {
-		c.workers.Go(func() { w.run(handling, ctx) })
-	}
+	c.openCrew(func(w *worker[T]) { c.workers.Go(func() { w.run(handling, ctx) }) })
 	settle := c.startSettling(settling, cancelSettling)
 	stopUpkeep := c.startUpkeep(settling)
 
 	<-ctx.Done()
+	c.closeCrew()
+	c.deaths.close()
 	c.budget.close()
 	c.giveBack(c.queue.close())
 	return errors.Join(c.drain(&readers, cancelHandlers), settle(), stopUpkeep(), c.closeSource(ctx))
@@ -129,11 +130,12 @@ func (c *Consumer[T]) closeSource(ctx context.Context) error {
 
 // handling returns the IDs of the messages that are with handlers, for a batch the first one.
 func (c *Consumer[T]) handling() (ids []string) {
-	for _, w := range c.crew {
-		if m := w.current.Load(); m != nil {
-			ids = append(ids, m.ID)
+	for _, w := range c.crew.all() {
+		if id := w.atWork(); id != "" {
+			ids = append(ids, id)
 		}
 	}
+	slices.Sort(ids)
 	return ids
 }
 

@@ -21,6 +21,11 @@ type Stats struct {
 	// UptimeSeconds is the time since the start of Run.
 	UptimeSeconds float64 `json:"uptime_seconds"`
 
+	// Concurrency is how many handlers may run at once, Active how many do.
+	Concurrency int `json:"concurrency"`
+	Active      int `json:"active"`
+	// Paused is true between Pause and Resume.
+	Paused bool `json:"paused"`
 	// InFlight is how many messages are held: waiting, being handled or being settled.
 	InFlight int `json:"in_flight"`
 	// InFlightBytes is the size of their payloads.
@@ -44,6 +49,8 @@ func (c *Consumer[T]) Stats() Stats {
 	inFlight := c.budget.inFlight()
 	s := c.tally.stats()
 	s.InFlight, s.InFlightBytes = inFlight.Count, inFlight.Bytes
+	s.Concurrency, s.Active = c.crew.size(), len(c.handling())
+	s.Paused = c.paused.Load()
 	s.Outage = c.outage.on.Load()
 	if l, ok := c.src.(LossCounter); ok {
 		s.Lost = l.Lost()

@@ -45,7 +45,8 @@ func (c *Consumer[T]) extendLeases(ctx context.Context, source Leaser) {
 		}
 		if len(lost) > 0 {
 			c.tally.leasesLost.Add(uint64(len(lost)))
-			c.log.Warn("consumer: somebody else was given messages that are still held here", "count", len(lost), "messages", list(lost))
+			c.robbed(lost)
+			c.log.Warn("consumer: somebody else was given messages that are still held here: their handlers are cancelled", "count", len(lost), "messages", list(lost))
 		}
 	}
 }

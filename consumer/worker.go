@@ -5,7 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"slices"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/upbeat-go/upbeat/internal/backoff"
@@ -22,7 +22,10 @@ type worker[T any] struct {
 	todo [][]*Message[T] // units of it that are still to be handled, the next one last
 	out  []Outcome
 
-	current atomic.Pointer[Raw] // the first message of the running call, for those who wait for its end
+	mu     sync.Mutex
+	unit   []*Message[T]   // guarded by mu; of the running call
+	life   context.Context // guarded by mu; of calls
+	cancel context.CancelCauseFunc
 }
 
 // run works until the queue is closed. Handlers run under ctx; no further try is made once drain has ended.
@@ -36,9 +39,11 @@ func (w *worker[T]) run(ctx, drain context.Context) {
 	for {
 		if w.open = w.c.queue.pop(w.open[:0], w.c.cfg.BatchSize); len(w.open) == 0 {
 			finished = true
+			w.c.left(w)
 			return
 		}
 		w.process(ctx, drain)
+		w.c.queue.done(w.open)
 		clear(w.open)
 	}
 }
@@ -83,6 +88,9 @@ func (w *worker[T]) handle(ctx, drain context.Context, unit []*Message[T]) (part
 		before-- // others got through before this one was handed over again
 	}
 	for tries := 1; ; tries++ {
+		if unit = w.dropStolen(unit, nil); len(unit) == 0 {
+			return nil
+		}
 		err := w.call(ctx, unit)
 		switch {
 		case err == nil:
@@ -90,6 +98,8 @@ func (w *worker[T]) handle(ctx, drain context.Context, unit []*Message[T]) (part
 		case ctx.Err() != nil:
 			w.release(unit, nil) // it was cancelled: that says nothing about the messages
 			return nil
+		case w.robbed(&unit):
+			return [][]*Message[T]{unit}
 		case !w.c.transient(err), w.c.successes.Load() != before:
 			return w.split(unit, err) // not the other side, as that answered somebody else: something in this unit
 		case tries <= w.c.cfg.QuickTries:
@@ -111,9 +121,8 @@ func (w *worker[T]) call(ctx context.Context, unit []*Message[T]) error {
 	for _, m := range unit {
 		m.err = nil
 	}
-	w.current.Store(&unit[0].Raw)
-	err := w.c.invoke(ctx, unit)
-	w.current.Store(nil)
+	err := w.c.invoke(w.begin(ctx, unit), unit)
+	w.finish()
 	if err == nil && !slices.ContainsFunc(unit, func(m *Message[T]) bool { return m.err == nil }) {
 		err = unit[0].err // all were marked: the call as a whole failed
 	}
@@ -185,11 +194,15 @@ func (w *worker[T]) probe(ctx, drain context.Context, unit []*Message[T], over <
 		case ctx.Err() != nil:
 			w.release(unit, nil)
 			return nil
+		case w.robbed(&unit): // the rest goes on
 		case !w.c.transient(err):
 			w.split(one, err)
 			unit = unsettled(unit)
-		case len(unit) == 1:
-			unit = w.decode(w.exchange(unit[0]))
+		default:
+			w.c.outage.goesOn(err)
+			if len(unit) == 1 {
+				unit = w.decode(w.exchange(unit[0]))
+			}
 		}
 	}
 	w.c.outage.end() // nothing left to probe with: the next messages will show
@@ -208,11 +221,12 @@ func (w *worker[T]) exchange(m *Message[T]) []*Message[T] {
 
 // replace settles what a handler left behind that ended its goroutine, and goes on with another one.
 func (w *worker[T]) replace(ctx, drain context.Context) {
-	w.current.Store(nil)
+	w.finish()
 	for _, m := range unsettled(w.open) {
 		w.add(m, w.verdict(m, errGoexit))
 	}
 	w.flush()
+	w.c.queue.done(w.open)
 	w.c.outage.end() // in case it was this one that probed
 	w.c.workers.Go(func() { w.run(ctx, drain) })
 }

@@ -70,7 +70,7 @@ func (c *Consumer[T]) SetConcurrency(n int) error {
 	switch {
 	case c.crew.hire == nil: // Run hires
 	case more > 0:
-		c.hireLocked(more - c.queue.recall(more))
+		c.hireLocked(more)
 	default:
 		c.queue.dismiss(-more)
 	}

@@ -24,10 +24,22 @@
 //   - A panic of a handler is a failure like another; its error is a [*PanicError]. A handler that ends its goroutine costs no slot.
 //   - A failed batch costs its good messages nothing: see [NewBatch].
 //
+//   - A handler whose message was lent to somebody else, as after a long pause of this process, is told by its context: [ErrLeaseLost].
+//   - When most messages become dead letters intake pauses for a while, again and again: see Config.MaxDeadShare.
+//
+// # Order
+//
+// Messages are started in the order in which they were received, and side by side. With Config.Key those with the same key are handled one after
+// another, in this process; what failed and is tried again comes after what was received meanwhile.
+//
+// # While it runs
+//
+// [Consumer.Pause] and [Consumer.Resume] stop and start the work, [Consumer.SetConcurrency] changes how much of it is done at once, and
+// [Consumer.Stats] tells how it goes.
+//
 // # What it does not
 //
-// It keeps no order: messages are started in the order in which they were received, but side by side. It sets no deadline for
-// handlers. A message that kills the process every time comes back every time, as nobody is left to count that.
+// It sets no deadline for handlers. A message that kills the process every time comes back every time, as nobody is left to count that.
 //
 // # Shutdown
 //

@@ -53,7 +53,7 @@ func (ls *lanes[T]) admit(m *Message[T]) bool {
 		ls.byKey[m.key] = &lane[T]{key: m.key, pop: ls.pops}
 		return true
 	}
-	if l.pop == ls.pops && len(l.waits) == 0 {
+	if l.pop == ls.pops { // it took all that waited, or it would be full
 		return true
 	}
 	l.waits = append(l.waits, m)

@@ -53,7 +53,6 @@ func (q *queue[T]) pop(dst []*Message[T], n int) []*Message[T] {
 	}
 	if q.excess > 0 {
 		q.excess--
-		q.cond.Signal() // in case this one was woken for a message
 		return nil
 	}
 	if q.lenLocked() > 0 || len(q.lanes.ready) > 0 {
@@ -89,21 +88,12 @@ func (q *queue[T]) swap(m *Message[T]) *Message[T] {
 	return first
 }
 
-// dismiss lets n callers of pop go away.
+// dismiss lets n callers of pop go away, whoever comes first.
 func (q *queue[T]) dismiss(n int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.excess += n
 	q.cond.Broadcast()
-}
-
-// recall keeps up to n of those who were dismissed and have not left yet, and returns how many.
-func (q *queue[T]) recall(n int) int {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	n = min(n, q.excess)
-	q.excess -= n
-	return n
 }
 
 // hold keeps pop from returning anything for a reason, or takes that back.

@@ -55,3 +55,17 @@ func (h *massHold) look(c census, dying bool, cfg *MonitorConfig, now time.Durat
 	}
 	return h.held, e
 }
+
+// snapshot returns what a restored monitor has to know: whether deaths are held back, for how long still, and whether
+// that time was used up.
+func (h *massHold) snapshot(now time.Duration) (held bool, left time.Duration, spent bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.held, max(h.until-now, 0), h.spent
+}
+
+func (h *massHold) restore(head snapshotHead, limit, now time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.held, h.spent, h.until = head.Held, head.Spent, now+min(max(head.Left, 0), limit)
+}

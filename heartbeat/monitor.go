@@ -25,6 +25,7 @@ type Monitor struct {
 	radio radio // nil without Redis
 	epoch time.Time
 	tick  time.Duration // the resolution of histories
+	zero  atomic.Int64  // where their ticks are counted from, in nanoseconds since epoch
 	seed  maphash.Seed
 
 	shards [shardCount]shard
@@ -53,7 +54,7 @@ type MonitorStats struct {
 	Beats     uint64 `json:"beats"`               // that were news
 	Old       uint64 `json:"old"`                 // that were known already, or older than what is known
 	Bad       uint64 `json:"bad"`                 // that could not be read
-	Trimmed   uint64 `json:"trimmed"`             // kept without the service's own fields, for want of room
+	Trimmed   uint64 `json:"trimmed"`             // not kept as a whole, for want of room
 	Refused   uint64 `json:"refused"`             // of instances for which there was no room
 	LastBad   string `json:"last_bad,omitempty"`  // why the last bad one could not be read, one printable line
 	Forgotten uint64 `json:"forgotten,omitempty"` // instances dropped because they had been gone for so long

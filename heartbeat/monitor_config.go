@@ -45,7 +45,8 @@ type MonitorConfig struct {
 	MaxInstances int
 
 	// MaxBytes bounds the newest beats of all instances together, 4096 to 1<<40 (1<<30 where that is beyond int).
-	// Beyond it a beat is kept without its service's own fields. 0 means 1 GiB.
+	// Beyond it a beat is kept without its service's own fields, or where there is no room for that, by the figures
+	// of its Instance alone. 0 means 1 GiB.
 	MaxBytes int
 
 	// EventBuffer is how many events a reader may lag behind, 16 to 1,000,000. 0 means 4096.

@@ -8,14 +8,14 @@ import (
 
 // hearLocked takes in a beat of an instance that is known.
 func (m *Monitor) hearLocked(sh *shard, r *record, c *core, payload []byte, seen, now time.Duration) {
-	was := m.limits(r)
+	between := m.betweenLocked(r, max(r.seen, seen))
 	n, missed := r.update(c, seen)
 	if n == oldNews {
 		sh.old++
 		return
 	}
 	sh.beats++
-	m.passLocked(r, was, r.seen)
+	m.pass(&r.history, r.seen, between)
 	r.history.beat(m.ticks(r.seen), missed, c.memory, c.cpu)
 	m.keepLocked(sh, r, payload)
 	limits := m.limits(r)
@@ -62,9 +62,8 @@ func (m *Monitor) admit(key []byte, c *core, payload []byte, seen, now time.Dura
 	}
 	r := m.addLocked(sh, string(key), string(c.service))
 	r.take(c)
-	r.seen, r.first, r.since, r.calmFrom = seen, seen, now, now
-	r.history.Head = floorDiv(m.ticks(seen), ticksOfSlot)
-	r.history.Done = m.ticks(seen)
+	r.seen, r.since, r.calmFrom = seen, now, now
+	r.history.done = m.ticks(seen)
 	r.history.beat(m.ticks(seen), 0, c.memory, c.cpu)
 	m.keepLocked(sh, r, payload)
 	sh.beats++
@@ -107,18 +106,36 @@ func (m *Monitor) removeLocked(sh *shard, r *record) {
 	m.roster.left(g.service)
 }
 
-// keepLocked keeps a copy of the newest beat, for those who ask for more of it than the verdict needs.
+// keepLocked keeps a copy of the newest beat, for those who ask for more of it than the verdict needs: the whole, or
+// what is not the service's own, or nothing, as there is room.
 func (m *Monitor) keepLocked(sh *shard, r *record, payload []byte) {
-	had := cap(r.payload)
-	if len(payload) > had && m.bytes.Load()+int64(len(payload)-had) > int64(m.cfg.MaxBytes) {
-		payload = bare(payload)
+	if !m.fitLocked(r, len(payload)) {
 		sh.trimmed++
-	}
-	if len(payload) > had || had > 4*len(payload)+512 {
-		r.payload = make([]byte, 0, len(payload)+len(payload)/16)
-		m.bytes.Add(int64(cap(r.payload) - had))
+		if payload = bare(payload); !m.fitLocked(r, len(payload)) {
+			payload = nil
+		}
 	}
 	r.payload = append(r.payload[:0], payload...)
+}
+
+// fitLocked makes the place for a beat as large as that needs, and not much larger, and says whether there is room.
+func (m *Monitor) fitLocked(r *record, need int) bool {
+	had := cap(r.payload)
+	if need <= had && had <= 4*need+512 {
+		return true
+	}
+	size := need + need/16
+	for {
+		bytes := m.bytes.Load()
+		after := bytes + int64(size-had)
+		if size > had && after > int64(m.cfg.MaxBytes) {
+			return false
+		}
+		if m.bytes.CompareAndSwap(bytes, after) {
+			r.payload = make([]byte, 0, size)
+			return true
+		}
+	}
 }
 
 // bare returns a beat without the service's own fields.
@@ -127,7 +144,7 @@ func bare(payload []byte) []byte {
 	if err != nil {
 		return nil // not reached: it was read before
 	}
-	beat.fields, beat.CollectorErrors = nil, nil
+	beat.fields, beat.CollectorErrors, beat.Ages = nil, nil, nil
 	short, err := json.Marshal(beat)
 	if err != nil {
 		return nil
@@ -137,24 +154,39 @@ func bare(payload []byte) []byte {
 
 func (m *Monitor) limits(r *record) Thresholds { return m.cfg.Thresholds.For(r.interval, r.late) }
 
-func (m *Monitor) ticks(t time.Duration) int64 { return floorDiv(int64(t), int64(m.tick)) }
+// betweenLocked returns what the time from the newest beat of r to its next one, at a given time, counts as. A silence
+// that reached the threshold was down as a whole, told or not.
+func (m *Monitor) betweenLocked(r *record, next time.Duration) account {
+	quiet := next - r.seen
+	for _, deaf := range m.sight.blind(r.seen, next) {
+		quiet -= deaf.to - deaf.from
+	}
+	switch {
+	case r.state == Stopped:
+		return unsaid
+	case r.state == Dead || r.by() == Stuck || quiet >= m.limits(r).Dead:
+		return asDown
+	case !r.heard: // the time before the monitor was restored is in this silence
+		return asUnknown
+	default:
+		return asUp
+	}
+}
 
-// passLocked accounts for the time up to a moment by which r is known to have been in its state: between two beats
-// that is by the later one. A silence that reached the threshold was down from the beat before it.
-func (m *Monitor) passLocked(r *record, limits Thresholds, to time.Duration) {
-	done := time.Duration(r.history.Done) * m.tick
-	up := to-done < limits.Dead && r.state != Dead && r.state != Stuck
-	if r.state == Stopped {
-		r.history.skip(m.ticks(to))
-		return
+// pass accounts for the time up to a moment; what of it the monitor could not hear is unknown.
+func (m *Monitor) pass(h *history, to time.Duration, as account) {
+	if as != unsaid {
+		for _, deaf := range m.sight.blind(m.time(h.done), to) {
+			h.pass(m.ticks(deaf.from), as)
+			h.pass(m.ticks(deaf.to), asUnknown)
+		}
 	}
-	blind, ok := m.sight.blindness(done, to)
-	if !ok {
-		r.history.pass(m.ticks(to), up, true)
-		return
-	}
-	up = to-done-(blind.to-blind.from) < limits.Dead && r.state != Dead && r.state != Stuck
-	r.history.pass(m.ticks(blind.from), up, true)
-	r.history.pass(m.ticks(blind.to), up, false)
-	r.history.pass(m.ticks(to), up, true)
+	h.pass(m.ticks(to), as)
+}
+
+func (m *Monitor) ticks(t time.Duration) int64 { return floorDiv(int64(t)-m.zero.Load(), int64(m.tick)) }
+
+// time is the converse of ticks.
+func (m *Monitor) time(tick int64) time.Duration {
+	return time.Duration(m.zero.Load()) + time.Duration(tick)*m.tick
 }

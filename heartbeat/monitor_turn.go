@@ -12,7 +12,7 @@ func (m *Monitor) turnLocked(r *record, state State, now time.Duration, limits T
 		return
 	}
 	if state == Dead {
-		m.passLocked(r, limits, now)
+		m.pass(&r.history, now, asDown)
 	}
 	r.state, r.since = state, now
 	kind := turnKind(was, state)

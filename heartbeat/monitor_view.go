@@ -88,16 +88,16 @@ func loads(b Beat, by []string) []float64 {
 func (m *Monitor) Services() iter.Seq[ServiceSummary] {
 	return func(yield func(ServiceSummary) bool) {
 		sums := map[string]*ServiceSummary{}
-		now := m.now()
+		now := m.present()
 		m.each(func(_ *shard, r *record) {
 			sum := sums[r.service()]
 			if sum == nil {
 				sum = &ServiceSummary{Service: r.service(), States: map[State]int{}}
 				sums[sum.Service] = sum
 			}
-			state, window := m.verdictLocked(r, now)
+			state, h := m.verdictLocked(r, now)
 			sum.States[state]++
-			sum.Window.add(window)
+			sum.Window.add(h.window(m.tick))
 		})
 		for _, service := range slices.Sorted(maps.Keys(sums)) {
 			if !yield(*sums[service]) {
@@ -110,22 +110,28 @@ func (m *Monitor) Services() iter.Seq[ServiceSummary] {
 // view is a copy of what is needed to make an Instance.
 type view struct {
 	record
-	state  State
-	window Window
-	now    time.Duration
+	state State // the verdict, and history goes up to now
+	now   time.Duration
+	clock time.Time // now, by the local clock
 }
 
 func (v view) compare(o view) int {
 	return cmp.Or(strings.Compare(v.service(), o.service()), strings.Compare(v.instance(), o.instance()))
 }
 
+// present returns the time of a look at what is known, after dropping what is to be forgotten by then.
+func (m *Monitor) present() time.Duration {
+	now := m.now()
+	if !m.judging.Load() { // else Run does that
+		m.forget(now)
+	}
+	return now
+}
+
 // collect copies the records of the groups that are wanted.
 func (m *Monitor) collect(wanted func(*group) bool) []view {
 	var all []view
-	now := m.now()
-	if !m.judging.Load() {
-		m.forget(now)
-	}
+	now, clock := m.present(), time.Now()
 	for i := range m.shards {
 		sh := &m.shards[i]
 		sh.mu.Lock()
@@ -134,9 +140,9 @@ func (m *Monitor) collect(wanted func(*group) bool) []view {
 				continue
 			}
 			for _, r := range g.records {
-				v := view{record: *r, now: now}
+				v := view{record: *r, now: now, clock: clock}
 				v.payload = slices.Clone(r.payload)
-				v.state, v.window = m.verdictLocked(r, now)
+				v.state, v.history = m.verdictLocked(r, now)
 				all = append(all, v)
 			}
 		}
@@ -145,36 +151,35 @@ func (m *Monitor) collect(wanted func(*group) bool) []view {
 	return all
 }
 
-// verdictLocked returns the state of an instance, and its window up to now.
-func (m *Monitor) verdictLocked(r *record, now time.Duration) (State, Window) {
-	limits, state := m.limits(r), r.state
+// verdictLocked returns the state of an instance, and its history up to now.
+func (m *Monitor) verdictLocked(r *record, now time.Duration) (State, history) {
+	state := r.state
 	if !m.judging.Load() {
-		state = r.judge(limits, now)
+		state = r.judge(m.limits(r), now)
 	}
-	h, to := r.history, m.ticks(now)
-	clearSince, isClear := m.sight.since()
-	switch state {
-	case Stopped:
-		h.skip(to)
-	case Dead, Stuck:
-		h.pass(to, false, true)
-	default:
-		h.pass(to, true, state == Alive && r.heard && isClear && r.seen >= clearSince)
+	as := asUnknown
+	switch clearSince, isClear := m.sight.since(); {
+	case state == Stopped:
+		as = unsaid
+	case state == Dead, state == Stuck:
+		as = asDown
+	case state == Alive && r.heard && isClear && r.seen >= clearSince:
+		as = asUp
 	}
-	return state, h.window(m.ticks(r.first), m.tick)
+	h := r.history
+	m.pass(&h, now, as)
+	return state, h
 }
 
 func (m *Monitor) instance(v view) Instance {
 	age := max(v.now-v.seen, 0)
 	inst := Instance{
 		Service: v.service(), ID: v.instance(), State: v.state, Why: why(v.state, age, m.limits(&v.record)), Age: age,
-		Uptime: v.uptime, Count: v.count, Missed: v.missed, Restarts: int(v.restarts), Flapping: v.flapping, Window: v.window,
+		Uptime: v.uptime, Count: v.count, Missed: v.missed, Restarts: int(v.restarts), Flapping: v.flapping,
+		Window: v.history.window(m.tick), Beat: v.beat(),
 	}
-	if beat, err := ParseBeat(v.payload); err == nil {
-		inst.Beat = beat
-		if !beat.Time.IsZero() {
-			inst.Skew = beat.Time.Sub(time.Now().Add(-age))
-		}
+	if sent := inst.Beat.Time; !sent.IsZero() {
+		inst.Skew = sent.Sub(v.clock.Add(-age))
 	}
 	return inst
 }

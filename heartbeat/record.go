@@ -11,8 +11,8 @@ type record struct {
 	group   *group
 	payload []byte // the newest beat, as it came
 
-	seen, first, since time.Duration // newest beat; first sight; begin of state
-	due                time.Duration // nothing is to be done about it before
+	seen, since time.Duration // newest beat; begin of state
+	due         time.Duration // nothing is to be done about it before
 
 	run, before     uint64 // fingerprints of its run and of the one before that
 	count, missed   uint64
@@ -38,6 +38,17 @@ func phaseIndex(p Phase) uint8 {
 		}
 	}
 	return 0
+}
+
+// beat returns the newest one, or as much as is known of it where there was no room for it.
+func (r *record) beat() Beat {
+	if beat, err := ParseBeat(r.payload); err == nil {
+		return beat
+	}
+	return Beat{
+		Service: r.service(), Instance: r.instance(), Uptime: r.uptime, Count: r.count,
+		Interval: r.interval, TickLate: r.late, Phase: phases[r.phase],
+	}
 }
 
 func (r *record) service() string  { return r.group.service }

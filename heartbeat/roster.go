@@ -40,7 +40,8 @@ func (ro *roster) count(service string, by int) {
 	a.told = a.told && a.known == 0
 }
 
-// absent returns the services that have been waited for since patience ago or longer and were not told before. Time before clearSince, when a service could not have been heard, doesn't count.
+// absent returns the services that have been waited for since patience ago or longer and were not told before. Time
+// before clearSince, when a service could not have been heard, doesn't count.
 func (ro *roster) absent(now, clearSince, patience time.Duration) (tell []string) {
 	ro.mu.Lock()
 	defer ro.mu.Unlock()
@@ -73,8 +74,11 @@ func (m *Monitor) Missing() []string {
 	return missing
 }
 
-// restore marks services as told of.
-func (ro *roster) restore(missing []string) {
+// restore takes over who is known, and marks services as told of.
+func (ro *roster) restore(from *roster, missing []string) {
+	for service, a := range from.expected {
+		ro.count(service, a.known)
+	}
 	ro.mu.Lock()
 	defer ro.mu.Unlock()
 	for _, service := range missing {

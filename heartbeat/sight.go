@@ -41,7 +41,17 @@ type earPath struct {
 	up     bool
 	proved time.Duration // when the newest canary that came back was sent
 	ever   bool          // proved holds a time
+	broke  bool          // since the last look, after having been proved: it may be proved again before the next
+	sound  time.Duration // until when it was, if broke
 	why    string
+}
+
+// doubt takes back what is proved of a path.
+func (p *earPath) doubt(why string, from time.Duration) {
+	if p.ever && !p.broke {
+		p.broke, p.sound = true, min(p.proved, from)
+	}
+	p.ever, p.why = false, orDefault(why, p.why)
 }
 
 // span is a time during which the monitor could not hear.
@@ -90,7 +100,8 @@ func (s *sight) path(name string, up bool, why string) {
 		p = &earPath{}
 		s.paths[name] = p
 	}
-	p.up, p.ever, p.why = up, false, why
+	p.up = up
+	p.doubt(why, p.proved)
 }
 
 func (s *sight) gone(name string) {
@@ -113,7 +124,8 @@ func (s *sight) unprove(why string, from time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, p := range s.paths {
-		p.ever, p.why, p.proved = false, why, min(p.proved, from)
+		p.proved = min(p.proved, from)
+		p.doubt(why, from)
 	}
 	s.sent, s.first = nil, s.first+len(s.sent) // what is on its way proves nothing of now
 }
@@ -140,7 +152,8 @@ func (s *sight) look(now time.Duration) (trusted bool, e Event) {
 	return s.clear, e
 }
 
-// doubtLocked returns why the monitor may not hear everything, path by path, and since when; "" when it does.
+// doubtLocked returns why the monitor may not hear everything, path by path, and since when; "" when it does. What broke
+// is doubted by one look at least.
 func (s *sight) doubtLocked(now time.Duration) (why string, from time.Duration) {
 	if len(s.paths) == 0 {
 		return "no subscription yet" + s.failure, now
@@ -149,6 +162,10 @@ func (s *sight) doubtLocked(now time.Duration) (why string, from time.Duration) 
 	var doubts []string
 	for _, name := range slices.Sorted(maps.Keys(s.paths)) {
 		p := s.paths[name]
+		sound := p.proved
+		if p.broke {
+			sound = p.sound
+		}
 		switch {
 		case !p.up:
 			doubts = append(doubts, name+" is lost: "+oneLine(p.why, maxReason))
@@ -158,12 +175,15 @@ func (s *sight) doubtLocked(now time.Duration) (why string, from time.Duration) 
 			doubts = append(doubts, name+" has yet to be proved")
 		case now-p.proved >= canaryLimit:
 			doubts = append(doubts, fmt.Sprintf("what was published %v ago has not come back on %s", (now-p.proved).Round(time.Second/10), name))
+		case p.broke:
+			doubts = append(doubts, name+" was lost for a moment: "+oneLine(p.why, maxReason))
 		default:
 			continue
 		}
-		if p.proved > 0 {
-			from = min(from, p.proved)
+		if sound > 0 {
+			from = min(from, sound)
 		}
+		p.broke = false
 	}
 	if len(doubts) == 0 {
 		return "", now
@@ -189,6 +209,7 @@ func (s *sight) markLocked(blind span) {
 	s.spans = append(s.spans, blind)
 	if len(s.spans) > spansKept {
 		s.spans = s.spans[1:]
+		s.spans[0].from = math.MinInt64 // what can no longer be told is unknown
 	}
 }
 
@@ -199,28 +220,23 @@ func (s *sight) since() (from time.Duration, trusted bool) {
 	return s.from, s.clear
 }
 
-// blindness returns the part of a time that was blind, as one span; ok is false when there is none.
-func (s *sight) blindness(from, to time.Duration) (blind span, ok bool) {
+// blind returns the parts of a time that were blind, in order.
+func (s *sight) blind(from, to time.Duration) (parts []span) {
 	if time.Duration(s.until.Load()) <= from {
-		return span{}, false
+		return nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	cut := func(b span) {
-		b = span{max(b.from, from), min(b.to, to)}
-		switch {
-		case b.from >= b.to:
-		case !ok:
-			blind, ok = b, true
-		default:
-			blind = span{min(blind.from, b.from), max(blind.to, b.to)}
+		if b = (span{max(b.from, from), min(b.to, to)}); b.from < b.to {
+			parts = append(parts, b)
 		}
 	}
-	for i := len(s.spans) - 1; i >= 0 && s.spans[i].to > from; i-- {
-		cut(s.spans[i])
+	for _, b := range s.spans {
+		cut(b)
 	}
 	if !s.clear {
 		cut(span{s.from, to})
 	}
-	return blind, ok
+	return parts
 }

@@ -44,92 +44,82 @@ func (w *Window) add(o Window) {
 	w.Beats, w.Missed = w.Beats+o.Beats, w.Missed+o.Missed
 }
 
-// slot is one part of a window, in ticks.
+// slot is one part of a window.
 type slot struct {
-	Up     uint16  `json:"u,omitzero"`
-	Down   uint16  `json:"d,omitzero"`
 	Beats  uint32  `json:"b,omitzero"`
 	Missed uint32  `json:"m,omitzero"`
 	Memory float32 `json:"mem,omitzero"`
 	CPU    float32 `json:"cpu,omitzero"`
 }
 
-// history is the window of one instance. Times are given in ticks since the monitor's epoch.
-type history struct {
-	Slots [slots]slot
-	Head  int64 // the number of the newest slot
-	Done  int64 // up to where time is accounted for
-	Away  int64 // of that, the time of which nothing is said, after goodbyes
-}
+// account is what a time is counted as.
+type account int
 
-// at moves on to the slot of a tick, and returns it; nil for one that has left the window.
-func (h *history) at(tick int64) *slot {
-	n := floorDiv(tick, ticksOfSlot)
-	if n > h.Head+slots {
-		h.Head = n - slots
-	}
-	for h.Head < n {
-		h.Head++
-		h.Slots[floorMod(h.Head)] = slot{}
-	}
-	if n <= h.Head-slots {
-		return nil
-	}
-	return &h.Slots[floorMod(n)]
+const (
+	asUp account = iota
+	asDown
+	asUnknown
+	accounts
+	unsaid = accounts // and so not counted
+)
+
+// history is the window of one instance. Times are given in ticks.
+type history struct {
+	slots [slots]slot
+	spent [slots][accounts]uint16 // ticks of each slot, no more than ticksOfSlot together
+	done  int64                   // up to where time is accounted for, which lies in the newest slot
 }
 
 // pass accounts for the time up to a tick.
-func (h *history) pass(to int64, up, known bool) {
-	if h.at(to); h.Done < (h.Head-slots+1)*ticksOfSlot {
-		h.Done = min(to, (h.Head-slots+1)*ticksOfSlot)
-	}
-	for h.Done < to {
-		s := h.at(h.Done)
-		end := min(to, (floorDiv(h.Done, ticksOfSlot)+1)*ticksOfSlot)
-		switch {
-		case !known:
-		case up:
-			s.Up += uint16(end - h.Done)
-		default:
-			s.Down += uint16(end - h.Done)
-		}
-		h.Done = end
-	}
-}
-
-// skip leaves the time up to a tick out of account.
-func (h *history) skip(to int64) {
-	if to > h.Done {
-		h.Away += to - h.Done
-		h.Done = to
-	}
-}
-
-// beat counts one that was seen and those missed before it.
-func (h *history) beat(tick int64, missed uint64, memory, cpu float64) {
-	s := h.at(tick)
-	if s == nil {
+func (h *history) pass(to int64, as account) {
+	if to <= h.done {
 		return
 	}
-	s.Beats++
-	s.Missed += uint32(min(missed, uint64(^uint32(0)-s.Missed)))
-	s.Memory += (float32(memory) - s.Memory) / float32(s.Beats)
-	s.CPU += (float32(cpu) - s.CPU) / float32(s.Beats)
+	oldest := slotOf(to) - slots + 1
+	for n := max(slotOf(h.done)+1, oldest); n <= slotOf(to); n++ {
+		h.slots[floorMod(n)], h.spent[floorMod(n)] = slot{}, [accounts]uint16{}
+	}
+	h.done = max(h.done, oldest*ticksOfSlot)
+	for h.done < to {
+		n := slotOf(h.done)
+		end := min(to, (n+1)*ticksOfSlot)
+		if as != unsaid {
+			h.spent[floorMod(n)][as] += uint16(end - h.done)
+		}
+		h.done = end
+	}
 }
 
-// window sums up; first is the tick from which on the instance was known.
-func (h *history) window(first int64, tick time.Duration) Window {
+// beat counts one that was seen, no later than what is accounted for, and those missed before it.
+func (h *history) beat(tick int64, missed uint64, memory, cpu float64) {
+	n := slotOf(tick)
+	if n <= slotOf(h.done)-slots {
+		return
+	}
+	s := &h.slots[floorMod(n)]
+	s.Beats = max(s.Beats+1, s.Beats) // never 0
+	s.Missed += uint32(min(missed, uint64(^uint32(0)-s.Missed)))
+	s.Memory += (figure(memory) - s.Memory) / float32(s.Beats)
+	s.CPU += (figure(cpu) - s.CPU) / float32(s.Beats)
+}
+
+// figure makes a number of a stranger one that can be summed up: with an infinity in it no snapshot could be written.
+func figure(x float64) float32 { return float32(min(max(x, -1e30), 1e30)) }
+
+// window sums up.
+func (h *history) window(tick time.Duration) Window {
 	var w Window
-	for _, s := range h.Slots {
+	for i, s := range h.slots {
+		spent := func(as account) time.Duration { return time.Duration(h.spent[i][as]) * tick }
 		w.add(Window{
-			Up: time.Duration(s.Up) * tick, Down: time.Duration(s.Down) * tick,
+			Up: spent(asUp), Down: spent(asDown), Unknown: spent(asUnknown),
 			Beats: uint64(s.Beats), Missed: uint64(s.Missed), MemoryMB: float64(s.Memory), CPUPercent: float64(s.CPU),
 		})
 	}
-	first = max(first, (h.Head-slots+1)*ticksOfSlot)
-	w.Unknown = max(time.Duration(h.Done-first-h.Away)*tick-w.Up-w.Down, 0)
 	return w
 }
+
+func slotOf(tick int64) int64 { return floorDiv(tick, ticksOfSlot) }
 
 func floorDiv(a, b int64) int64 {
 	q := a / b

@@ -87,6 +87,13 @@ func onEther(t *testing.T, e *ether, cfg heartbeat.MonitorConfig) (*heartbeat.Mo
 
 func follow(t *testing.T, mon *heartbeat.Monitor) func() []heartbeat.Event {
 	t.Helper()
+	told, _ := runFor(t, mon)
+	return told
+}
+
+// runFor is follow with a way to end Run before the test ends.
+func runFor(t *testing.T, mon *heartbeat.Monitor) (told func() []heartbeat.Event, stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	var mu sync.Mutex
 	var all []heartbeat.Event
@@ -101,11 +108,12 @@ func follow(t *testing.T, mon *heartbeat.Monitor) func() []heartbeat.Event {
 	})
 	var failure error
 	wg.Go(func() { failure = mon.Run(ctx) })
-	t.Cleanup(func() {
+	stop = func() {
 		cancel()
 		wg.Wait()
 		require.NoError(t, failure)
-	})
+	}
+	t.Cleanup(stop)
 	return func() []heartbeat.Event {
 		synctest.Wait()
 		mu.Lock()
@@ -113,7 +121,7 @@ func follow(t *testing.T, mon *heartbeat.Monitor) func() []heartbeat.Event {
 		told := all
 		all = nil
 		return told
-	}
+	}, stop
 }
 
 func kinds(events []heartbeat.Event) []heartbeat.EventKind {

@@ -164,10 +164,12 @@ func (m *Monitor) betweenLocked(r *record, next time.Duration) account {
 	switch {
 	case r.state == Stopped:
 		return unsaid
-	case r.state == Dead || r.by() == Stuck || quiet >= m.limits(r).Dead:
+	case r.state == Dead:
 		return asDown
 	case !r.heard: // the time before the monitor was restored is in this silence
 		return asUnknown
+	case r.by() == Stuck || quiet >= m.limits(r).Dead:
+		return asDown
 	default:
 		return asUp
 	}

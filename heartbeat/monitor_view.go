@@ -161,7 +161,7 @@ func (m *Monitor) verdictLocked(r *record, now time.Duration) (State, history) {
 	switch clearSince, isClear := m.sight.since(); {
 	case state == Stopped:
 		as = unsaid
-	case state == Dead, state == Stuck:
+	case state == Dead, state == Stuck && r.heard:
 		as = asDown
 	case state == Alive && r.heard && isClear && r.seen >= clearSince:
 		as = asUp

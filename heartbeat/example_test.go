@@ -69,6 +69,41 @@ func ExampleMonitor() {
 	// geofence (b2) is stale: last beat 2m0s ago: stale from 1m30s, dead from 3m0s
 }
 
+func ExampleMonitor_Events() {
+	mon, err := heartbeat.NewMonitor(nil, heartbeat.MonitorConfig{}) // in a service: with a client of its Redis
+	if err != nil {
+		log.Panic(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	wg.Go(func() { _ = mon.Run(ctx) }) // it notices silence, and listens where there is a Redis
+
+	events := mon.Events(ctx) // what happens from here on
+	for _, beat := range []string{
+		`{"service_name":"geocoding","instance_id":"a1","heartbeat_count":7,"upbeat":{"run":"x"}}`,
+		`{"service_name":"geocoding","instance_id":"a1","heartbeat_count":1,"uptime_seconds":2,"upbeat":{"run":"y"}}`,
+		`{"service_name":"geocoding","instance_id":"a1","heartbeat_count":2,"upbeat":{"run":"y","state":"stuck"}}`,
+		`{"service_name":"geocoding","instance_id":"a1","heartbeat_count":3,"upbeat":{"run":"y","state":"stopped"}}`,
+	} {
+		if err := mon.Observe([]byte(beat), 0); err != nil {
+			log.Panic(err)
+		}
+	}
+	for e := range events {
+		fmt.Printf("%s %s (%s): %s\n", e.Service, e.Kind, e.State, e.Why)
+		if e.Kind == heartbeat.EventStopped {
+			break
+		}
+	}
+	// Output:
+	// geocoding started (alive): seen for the first time: last beat 0s ago: stale from 1m30s
+	// geocoding restarted (alive): a new life under the same name, up for 2s
+	// geocoding stuck (stuck): last beat 0s ago, and it says that its work is stuck
+	// geocoding stopped (stopped): said goodbye 0s ago
+}
+
 func ExampleParseBeat() {
 	beat, err := heartbeat.ParseBeat([]byte(`{
 		"service_name": "geocoding", "instance_id": "a1", "timestamp": "2025-01-16T08:30:00.123456+00:00",

@@ -186,7 +186,9 @@ func (m *Monitor) pass(h *history, to time.Duration, as account) {
 	h.pass(m.ticks(to), as)
 }
 
-func (m *Monitor) ticks(t time.Duration) int64 { return floorDiv(int64(t)-m.zero.Load(), int64(m.tick)) }
+func (m *Monitor) ticks(t time.Duration) int64 {
+	return floorDiv(int64(t)-m.zero.Load(), int64(m.tick))
+}
 
 // time is the converse of ticks.
 func (m *Monitor) time(tick int64) time.Duration {

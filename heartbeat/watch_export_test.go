@@ -89,3 +89,6 @@ func (m *Monitor) Stretch(pause func()) {
 		return ok
 	}
 }
+
+// Look is one look of Run.
+func (m *Monitor) Look(ctx context.Context) { m.look(ctx, nil) }

@@ -31,8 +31,10 @@ func (d *dues) drop(state State) {
 	d.keys = slices.DeleteFunc(d.keys, func(k due) bool { return k.state == state })
 }
 
-// census counts the living and the silent, and lists what is due, up to askMost.
+// census counts the living and the silent, and lists what is due, up to askMost. Deaths that are held back are not
+// listed: they would keep others from their turn.
 func (m *Monitor) census(s sighted, now time.Duration) (c census, d dues) {
+	held := m.mass.on()
 	m.each(func(_ *shard, r *record) {
 		if r.state == Dead || r.state == Stopped {
 			m.calmLocked(r, now)
@@ -59,7 +61,7 @@ func (m *Monitor) census(s sighted, now time.Duration) (c census, d dues) {
 			c.silent++
 		}
 		d.dying = d.dying || state == Dead
-		if len(d.keys) < askMost {
+		if len(d.keys) < askMost && !(held && state == Dead) {
 			d.keys = append(d.keys, due{instanceKey{r.service(), r.instance()}, state})
 		}
 	})

@@ -7,24 +7,25 @@ import (
 // record is what a Monitor keeps of one instance; there may be a million of them. Times count from the monitor's
 // epoch, on the local monotonic clock.
 type record struct {
+	// What a look at all of them reads stands first, within one line of the processor's cache.
+	due             time.Duration // nothing is to be done about it before
+	state           State         // the verdict so far
+	phase           uint8         // index in phases
+	keeps, flapping bool
+	heard           bool  // by this monitor, and not merely restored
+	at              int32 // place within group
+
 	key     string // see appendKey
 	group   *group
 	payload []byte // the newest beat, as it came
 
-	seen, since time.Duration // newest beat; begin of state
-	due         time.Duration // nothing is to be done about it before
-
-	run, before     uint64 // fingerprints of its run and of the one before that
+	seen, since     time.Duration // newest beat; begin of state
+	run, before     uint64        // fingerprints of its run and of the one before that
 	count, missed   uint64
 	uptime          time.Duration
 	interval, late  time.Duration
 	calmFrom        time.Duration // begin of the time in which turns are counted
 	turns, restarts uint32
-	state           State // the verdict so far
-	phase           uint8 // index in phases
-	keeps, flapping bool
-	heard           bool  // by this monitor, and not merely restored
-	at              int32 // place within group
 
 	history history
 }

@@ -54,10 +54,7 @@ func TestSender_SaysWhatItsDocumentationSays(t *testing.T) {
 		<-time.After(90 * time.Second)
 		require.NoError(t, s.Send())
 		newest := func() heartbeat.Instance {
-			for inst := range mon.Instances() {
-				return inst
-			}
-			return heartbeat.Instance{}
+			return slices.Collect(mon.Instances())[0]
 		}
 		beat := newest().Beat
 		require.Equal(t, []any{"geocoding", "a1", uint64(1), time.Minute, heartbeat.PhaseRunning, 90 * time.Second},

@@ -315,8 +315,14 @@ func FuzzMonitor_Restore(f *testing.F) {
 	whole := snapshot(f, full)
 	f.Add(whole)
 	for _, edit := range [][2]string{
-		{`"instances":2`, `"instances":-1`}, {`"instances":2`, `"instances":9000000000`}, {`"offset":`, `"offset":9`}, {`"tick":`, `"tick":-`},
-		{`"seen":`, `"seen":9`}, {`"alive"`, `"unknown"`}, {`"spent":[[`, `"spent":[[6553`}, {`"slots":[{`, `"slots":[{"b":4294967295,"mem":3.4e38,`},
+		{`"instances":2`, `"instances":-1`},
+		{`"instances":2`, `"instances":9000000000`},
+		{`"offset":`, `"offset":9`},
+		{`"tick":`, `"tick":-`},
+		{`"seen":`, `"seen":9`},
+		{`"alive"`, `"unknown"`},
+		{`"spent":[[`, `"spent":[[6553`},
+		{`"slots":[{`, `"slots":[{"b":4294967295,"mem":3.4e38,`},
 		{`"upbeat_snapshot":1`, `"upbeat_snapshot":1,"held":true,"left":9223372036854775807,"missing":["geocoding","x"]`},
 	} {
 		f.Add(bytes.Replace(whole, []byte(edit[0]), []byte(edit[1]), 1))

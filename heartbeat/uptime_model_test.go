@@ -177,7 +177,7 @@ func (l *lifetime) follow() {
 			if len(blind) > 0 {
 				from = max(from, blind[len(blind)-1].to)
 			}
-			l.oracle.blind = append(blind, deafSpan{from, 1 << 62, at})
+			l.oracle.blind = append(l.oracle.blind, deafSpan{from, 1 << 62, at})
 		case heartbeat.EventSighted:
 			if len(blind) > 0 {
 				blind[len(blind)-1].to = at

@@ -61,7 +61,7 @@ func (m *Monitor) census(s sighted, now time.Duration) (c census, d dues) {
 			c.silent++
 		}
 		d.dying = d.dying || state == Dead
-		if len(d.keys) < askMost && !(held && state == Dead) {
+		if len(d.keys) < askMost && (!held || state != Dead) {
 			d.keys = append(d.keys, due{instanceKey{r.service(), r.instance()}, state})
 		}
 	})

@@ -12,6 +12,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -94,8 +95,8 @@ func parseOptions(args []string, getenv func(string) string) (options, error) {
 	fs.SetOutput(io.Discard)
 	fs.DurationVar(&o.runFor, "for", 0, "how long to run, at least 3s, such as `15s` (default: until ^C)")
 	fs.BoolVar(&o.json, "json", false, "print one summary object on standard output, and everything else on standard error")
-	fs.StringVar(&o.redis, "redis", getenv("REDIS_URL"), "`URL` of a Redis, redis://… or rediss://… (default: $REDIS_URL, else embedded)")
-	fs.StringVar(&o.database, "database", getenv("DATABASE_URL"), "`URL` of a Postgres, postgres://… (default: $DATABASE_URL, else embedded SQLite)")
+	fs.StringVar(&o.redis, "redis", "", "`URL` of a Redis, redis://… or rediss://… (default: $REDIS_URL, else embedded)")
+	fs.StringVar(&o.database, "database", "", "`URL` of a Postgres, postgres://… (default: $DATABASE_URL, else embedded SQLite)")
 	if err := fs.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			fs.SetOutput(os.Stdout)
@@ -105,6 +106,8 @@ func parseOptions(args []string, getenv func(string) string) (options, error) {
 		}
 		return o, fmt.Errorf("%w (try -h)", err)
 	}
+	// Not as defaults of the flags: -h would show the passwords.
+	o.redis, o.database = cmp.Or(o.redis, getenv("REDIS_URL")), cmp.Or(o.database, getenv("DATABASE_URL"))
 	switch {
 	case fs.NArg() > 0:
 		return o, fmt.Errorf("unexpected argument %q (try -h)", fs.Arg(0))

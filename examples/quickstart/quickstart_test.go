@@ -115,6 +115,16 @@ func TestQuickstart_RealServers(t *testing.T) {
 	require.Equal(t, []int{s.Published, s.Published}, []int{rows, distinct})
 }
 
+func TestQuickstart_HelpShowsNoPassword(t *testing.T) {
+	t.Parallel()
+	cmd := command(t, "-h")
+	cmd.Env = append(cmd.Env, "REDIS_URL=redis://:s3cret@localhost:6379", "DATABASE_URL=postgres://u:s3cret@localhost/x")
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err)
+	require.Contains(t, string(out), "-database")
+	require.NotContains(t, string(out), "s3cret")
+}
+
 func TestQuickstart_BadStart(t *testing.T) {
 	t.Parallel()
 	for name, args := range map[string][]string{

@@ -10,6 +10,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -73,7 +74,7 @@ func parseOptions(args []string, getenv func(string) string) (options, error) {
 	fs := flag.NewFlagSet("services", flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
 	fs.StringVar(&o.service, "service", "tracker_fetcher", "which `one` to run: "+names)
-	fs.StringVar(&o.redis, "redis", getenv("REDIS_URL"), "`URL` of a Redis, redis://… or rediss://… (default: $REDIS_URL, else embedded)")
+	fs.StringVar(&o.redis, "redis", "", "`URL` of a Redis, redis://… or rediss://… (default: $REDIS_URL, else embedded)")
 	fs.StringVar(&o.listen, "listen", "", "`address` such as localhost:8080 to serve /livez and /readyz on (default: none)")
 	fs.DurationVar(&o.hang, "hang", 0, "let the work hang after this long, such as `5s` (default: never)")
 	if err := fs.Parse(args); err != nil {
@@ -84,6 +85,7 @@ func parseOptions(args []string, getenv func(string) string) (options, error) {
 		}
 		return o, fmt.Errorf("%w (try -h)", err)
 	}
+	o.redis = cmp.Or(o.redis, getenv("REDIS_URL")) // no default of the flag: -h would show a password
 	switch {
 	case fs.NArg() > 0:
 		return o, fmt.Errorf("unexpected argument %q (try -h)", fs.Arg(0))

@@ -33,7 +33,7 @@ type live struct {
 
 // hear takes in an event.
 func (l *live) hear(e heartbeat.Event) {
-	l.add(tell(e))
+	l.add(tell(e, shortName(e.Service), shortID(e.Instance)))
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch e.Kind {

@@ -12,6 +12,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -60,8 +61,12 @@ func run(ctx context.Context) (code int, err error) {
 		return 2, err
 	}
 	defer rdb.Close()
+	columns, _, notTerminal := term.GetSize(int(os.Stdout.Fd()))
 	if opts.once {
-		switch well, err := once(ctx, rdb, opts, os.Stdout); {
+		if notTerminal != nil {
+			columns = 240 // whoever reads it may cut it
+		}
+		switch well, err := once(ctx, rdb, opts, os.Stdout, columns); {
 		case err != nil:
 			return 2, err
 		case !well:
@@ -69,7 +74,7 @@ func run(ctx context.Context) (code int, err error) {
 		}
 		return 0, nil
 	}
-	if opts.json || os.Getenv("TERM") == "dumb" || !term.IsTerminal(int(os.Stdout.Fd())) {
+	if opts.json || os.Getenv("TERM") == "dumb" || notTerminal != nil {
 		return follow(ctx, rdb, where, opts)
 	}
 	return watch(ctx, rdb, where, opts)
@@ -84,7 +89,7 @@ func watch(ctx context.Context, rdb redis.UniversalClient, where string, opts op
 	}
 	ctx, quit := context.WithCancel(ctx)
 	defer quit()
-	screen := openScreen(os.Stdout, os.Getenv("NO_COLOR") == "", quit)
+	screen := openScreen(os.Stdin, os.Stdout, os.Getenv("NO_COLOR") == "", quit)
 	defer screen.close()
 	var wg sync.WaitGroup
 	wg.Go(func() { greet(ctx, rdb, where, remark) })
@@ -98,7 +103,8 @@ func watch(ctx context.Context, rdb redis.UniversalClient, where string, opts op
 	last, err := l.show(ctx, screen)
 	quit()
 	screen.close()
-	_ = printLines(os.Stdout, last) // it stays on the terminal
+	wide, _ := screen.size()
+	_ = printLines(os.Stdout, last, wide) // it stays on the terminal
 	wg.Wait()
 	if err != nil {
 		return 1, err
@@ -123,7 +129,7 @@ func follow(ctx context.Context, rdb redis.UniversalClient, where string, opts o
 		if opts.json {
 			err = printObject(os.Stdout, e)
 		} else {
-			_, err = fmt.Println(tell(e).text)
+			_, err = fmt.Fprintln(os.Stdout, tell(e, clean(e.Service), clean(e.Instance)).text)
 		}
 		if err != nil {
 			break
@@ -162,7 +168,7 @@ func parseOptions(args []string, getenv func(string) string) (options, error) {
 	var o options
 	fs := flag.NewFlagSet("monitor", flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
-	fs.StringVar(&o.redis, "redis", getenv("REDIS_URL"), "`URL` of a Redis, redis://… or rediss://… (default: $REDIS_URL, else $HEALTH_REDIS_HOST, _PORT and _PASSWORD)")
+	fs.StringVar(&o.redis, "redis", "", "`URL` of a Redis, redis://… or rediss://… (default: $REDIS_URL, else $HEALTH_REDIS_HOST, _PORT and _PASSWORD)")
 	fs.BoolVar(&o.cluster, "cluster", false, "the Redis is a Cluster")
 	fs.StringVar(&o.names, "channels", "long", "`which` to listen to: long ("+heartbeat.DefaultChannel+"), short ("+heartbeat.ShortChannel+") or both")
 	fs.StringVar(&o.expected, "expect", "", "`services` that ought to be there, such as geocoding,geofence")
@@ -172,6 +178,7 @@ func parseOptions(args []string, getenv func(string) string) (options, error) {
 		if errors.Is(err, flag.ErrHelp) {
 			fs.SetOutput(os.Stdout)
 			fs.Usage()
+			fmt.Fprintln(os.Stdout, "Exit status: 2 when it could not start; with -once 0 when all are well, and 1 when somebody is dead or an expected service isn't there.")
 			return o, err
 		}
 		return o, fmt.Errorf("%w (try -h)", err)
@@ -179,6 +186,7 @@ func parseOptions(args []string, getenv func(string) string) (options, error) {
 	if fs.NArg() > 0 {
 		return o, fmt.Errorf("unexpected argument %q (try -h)", fs.Arg(0))
 	}
+	o.redis = cmp.Or(o.redis, getenv("REDIS_URL")) // no default of the flag: -h would show a password
 	channels := map[string][]string{
 		"long": {heartbeat.DefaultChannel}, "short": {heartbeat.ShortChannel}, "both": {heartbeat.DefaultChannel, heartbeat.ShortChannel},
 	}

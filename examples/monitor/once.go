@@ -16,7 +16,8 @@ import (
 
 // once prints what the beats that Redis keeps tell of everybody, and returns whether all is well: nobody is dead, and
 // every expected service is there, by more than a goodbye. It judges by the age of those beats alone.
-func once(ctx context.Context, rdb redis.UniversalClient, opts options, out io.Writer) (well bool, err error) {
+// The table is that many columns wide at most.
+func once(ctx context.Context, rdb redis.UniversalClient, opts options, out io.Writer, wide int) (well bool, err error) {
 	// Nobody calls Run: then the monitor works states out from ages when it is asked.
 	mon, err := heartbeat.NewMonitor(nil, heartbeat.MonitorConfig{})
 	if err != nil {
@@ -36,7 +37,7 @@ func once(ctx context.Context, rdb redis.UniversalClient, opts options, out io.W
 	if opts.json {
 		err = printJSON(out, all)
 	} else {
-		err = printTable(out, all)
+		err = printTable(out, all, wide)
 	}
 	return isWell(all, opts.expect), err
 }
@@ -105,20 +106,19 @@ func observe(ctx context.Context, node *redis.Client, keys []string, mon *heartb
 	return nil
 }
 
-func printTable(out io.Writer, all []item) error {
-	const wide = 240 // whoever reads it may cut it
+func printTable(out io.Writer, all []item, wide int) error {
 	head, rows, _ := table(all, wide, time.Now())
 	lines := []line{head}
 	for _, row := range rows {
 		lines = append(lines, row...)
 	}
 	lines = append(lines, line{{0, summary(all), ""}})
-	return printLines(out, lines)
+	return printLines(out, lines, wide)
 }
 
-func printLines(out io.Writer, lines []line) error {
+func printLines(out io.Writer, lines []line, wide int) error {
 	for _, l := range lines {
-		if _, err := fmt.Fprintln(out, l.plain()); err != nil {
+		if _, err := fmt.Fprintln(out, cut(l.plain(), wide)); err != nil {
 			return err
 		}
 	}

@@ -47,24 +47,23 @@ const (
 	giveBack = "\x1b[?7h\x1b[?25h\x1b[?1049l"
 )
 
-// openScreen takes over the terminal. quit is called for q and ^C, which are no signal then.
-func openScreen(out *os.File, colour bool, quit func()) *screen {
+// openScreen takes over the terminal. Nothing that is typed is shown; quit is called for q and ^C, which is no signal then.
+func openScreen(in, out *os.File, colour bool, quit func()) *screen {
 	s := &screen{out: out, colour: colour, undo: func() {}}
-	in := int(os.Stdin.Fd())
-	if before, err := term.MakeRaw(in); err == nil { // else it is no terminal, and ^C is a signal
-		s.undo = func() { _ = term.Restore(in, before) }
-		go s.keys(quit)
+	if before, err := term.MakeRaw(int(in.Fd())); err == nil { // else it is no terminal, and ^C is a signal
+		s.undo = func() { _ = term.Restore(int(in.Fd()), before) }
+		go s.keys(in, quit)
 	}
 	_, _ = io.WriteString(out, takeOver)
 	return s
 }
 
 // keys reads what is typed, until the end of the process. Who asks twice to quit does not wait for anything.
-func (s *screen) keys(quit func()) {
+func (s *screen) keys(in io.Reader, quit func()) {
 	const ctrlC, ctrlD = 3, 4
 	typed := make([]byte, 64)
 	for asked := false; ; {
-		n, err := os.Stdin.Read(typed)
+		n, err := in.Read(typed)
 		if err != nil {
 			return
 		}

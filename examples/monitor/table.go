@@ -92,12 +92,12 @@ type column struct {
 
 var tableColumns = []column{
 	{"", false, 0, func(it item, _ time.Time) string { return icon(it.state) }},
-	{"SERVICE", false, 0, func(it item, _ time.Time) string { return cut(clean(it.Service), 24) }},
+	{"SERVICE", false, 0, func(it item, _ time.Time) string { return shortName(it.Service) }},
 	{"INSTANCE", false, 0, func(it item, _ time.Time) string { return cmp.Or(shortID(it.ID), "-") }},
 	{"LAST BEAT", false, 5, beaten(func(it item, now time.Time) string { return now.Add(-it.Age).Format("15:04:05") })},
 	{"AGE", true, 0, beaten(func(it item, _ time.Time) string { return short(it.Age) })},
 	{"UPTIME", true, 1, beaten(func(it item, _ time.Time) string { return short(it.Uptime) })},
-	{"BEATS", true, 2, beaten(func(it item, _ time.Time) string { return fmt.Sprint(it.Count) })},
+	{"BEATS", true, 2, beaten(func(it item, _ time.Time) string { return count(it.Count) })},
 	{"MEMORY", true, 4, beaten(func(it item, _ time.Time) string { return number(it.Beat.MemoryMB, " MB") })},
 	{"CPU", true, 3, beaten(func(it item, _ time.Time) string { return number(it.Beat.CPUPercent, "%") })},
 	{"STATE", false, 0, func(it item, _ time.Time) string { return it.state }},

@@ -137,18 +137,35 @@ func short(d time.Duration) string {
 		return fmt.Sprintf("%dm%02ds", d/time.Minute, d%time.Minute/time.Second)
 	case d < 24*time.Hour:
 		return fmt.Sprintf("%dh%02dm", d/time.Hour, d%time.Hour/time.Minute)
-	default:
+	case d < 1000*24*time.Hour:
 		return fmt.Sprintf("%dd%02dh", d/(24*time.Hour), d%(24*time.Hour)/time.Hour)
+	default:
+		return ">999d"
 	}
 }
 
-// number is a figure with a unit; a figure that no machine has is kept short.
+// number is a figure with a unit. One that no machine has takes no more room: it would take it from everybody's table.
 func number(x float64, unit string) string {
-	if x > 1e7 || x < -1e7 {
-		return fmt.Sprintf("%.1e%s", x, unit)
+	switch {
+	case x > 1e7:
+		return ">9999999" + unit
+	case x < 0:
+		return "<0" + unit
+	default:
+		return fmt.Sprintf("%.1f%s", x, unit)
 	}
-	return fmt.Sprintf("%.1f%s", x, unit)
 }
+
+// count is number for what is counted.
+func count(n uint64) string {
+	if n > 1e9 {
+		return ">1e9"
+	}
+	return fmt.Sprint(n)
+}
+
+// shortName is the name of a service in few columns.
+func shortName(service string) string { return cut(clean(service), 24) }
 
 // shortID is the name of an instance in few columns: the begin of a UUID, and the end of any other long name, where
 // those of one service differ.

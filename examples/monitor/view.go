@@ -100,8 +100,8 @@ func (v view) body(columns, rows int) (head line, body []line) {
 	return head, body
 }
 
-// tell is the line for an event.
-func tell(e heartbeat.Event) told {
+// tell is the line for an event, with names as they are given.
+func tell(e heartbeat.Event, service, instance string) told {
 	state := e.State.String()
 	switch e.Kind {
 	case heartbeat.EventMissing:
@@ -111,12 +111,12 @@ func tell(e heartbeat.Event) told {
 	case heartbeat.EventSighted, heartbeat.EventMassOver:
 		state = "alive"
 	}
-	who := clean(e.Service)
-	if e.Instance != "" {
-		who += "/" + shortID(e.Instance)
-	}
-	if who != "" {
-		who += " "
+	who := ""
+	switch {
+	case instance != "":
+		who = service + "/" + instance + " "
+	case service != "":
+		who = service + " "
 	}
 	text := fmt.Sprintf("%s %s %-9s %s%s", e.At.Format(time.TimeOnly), icon(state), e.Kind, who, clean(e.Why))
 	if e.Dropped > 0 {

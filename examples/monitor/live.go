@@ -82,8 +82,7 @@ func (l *live) hasNews() bool {
 func (l *live) show(ctx context.Context, s *screen) (last []line, err error) {
 	tick := time.NewTicker(frameLeast)
 	defer tick.Stop()
-	var due time.Time
-	var soonest time.Time
+	var due, soonest time.Time
 	wide, high := 0, 0
 	for {
 		columns, rows := s.size()

@@ -36,7 +36,7 @@ func main() {
 	redis.SetLogger(silent{})
 	ctx, restore := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer restore()
-	code, err := run(ctx)
+	code, err := run(ctx, restore)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "monitor:", clean(strings.ReplaceAll(err.Error(), "\n", "; ")))
 	}
@@ -48,7 +48,8 @@ type silent struct{}
 
 func (silent) Printf(context.Context, string, ...any) {}
 
-func run(ctx context.Context) (code int, err error) {
+// run does what the command line says. After restore a further ^C ends the program at once.
+func run(ctx context.Context, restore func()) (code int, err error) {
 	opts, err := parseOptions(os.Args[1:], os.Getenv)
 	if errors.Is(err, flag.ErrHelp) {
 		return 0, nil
@@ -62,26 +63,27 @@ func run(ctx context.Context) (code int, err error) {
 	}
 	defer rdb.Close()
 	columns, _, notTerminal := term.GetSize(int(os.Stdout.Fd()))
-	if opts.once {
-		if notTerminal != nil {
-			columns = 240 // whoever reads it may cut it
-		}
-		switch well, err := once(ctx, rdb, opts, os.Stdout, columns); {
-		case err != nil:
-			return 2, err
-		case !well:
-			return 1, nil
-		}
-		return 0, nil
+	if notTerminal == nil && !opts.once && !opts.json && os.Getenv("TERM") != "dumb" {
+		return watch(ctx, restore, rdb, where, opts)
 	}
-	if opts.json || os.Getenv("TERM") == "dumb" || notTerminal != nil {
+	context.AfterFunc(ctx, restore)
+	if !opts.once {
 		return follow(ctx, rdb, where, opts)
 	}
-	return watch(ctx, rdb, where, opts)
+	if notTerminal != nil {
+		columns = 240 // whoever reads it may cut it
+	}
+	switch well, err := once(ctx, rdb, opts, os.Stdout, columns); {
+	case err != nil:
+		return 2, err
+	case !well:
+		return 1, nil
+	}
+	return 0, nil
 }
 
 // watch shows the table on the terminal.
-func watch(ctx context.Context, rdb redis.UniversalClient, where string, opts options) (code int, err error) {
+func watch(ctx context.Context, restore func(), rdb redis.UniversalClient, where string, opts options) (code int, err error) {
 	l := &live{redis: where, expect: opts.expect}
 	remark := func(text string) { l.add(note(time.Now(), text)) }
 	if l.mon, err = newMonitor(rdb, opts, slog.New(notes{remark})); err != nil {
@@ -103,6 +105,7 @@ func watch(ctx context.Context, rdb redis.UniversalClient, where string, opts op
 	last, err := l.show(ctx, screen)
 	quit()
 	screen.close()
+	restore()
 	wide, _ := screen.size()
 	_ = printLines(os.Stdout, last, wide) // it stays on the terminal
 	wg.Wait()

@@ -16,7 +16,7 @@ import (
 	"github.com/upbeat-go/upbeat/heartbeat/heartbeattest"
 )
 
-// started runs a service in simulated time. stop ends it and returns what it said.
+// started runs a service in simulated time. stop ends it and returns the error that it ended with.
 func started(t *testing.T, kind string, hang time.Duration) (s *service, rec *heartbeattest.Recorder, stop func() error) {
 	t.Helper()
 	rec = heartbeattest.NewRecorder()
@@ -85,6 +85,30 @@ func TestServices_WorkThatHangsIsToldByBeatAndLivez(t *testing.T) {
 		require.Contains(t, newest().Stuck, "work")
 		require.NoError(t, stop(), "it ends all the same")
 		require.Equal(t, heartbeat.PhaseStopped, newest().Phase)
+	})
+}
+
+// The goodbye comes when the work is done, not when it is asked to end.
+func TestServices_DrainsBeforeTheGoodbye(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, rec, stop := started(t, "geocoding", 0)
+		<-time.After(2 * time.Minute)
+		s.waiting.Add(5000)
+		asked := time.Now()
+		stopped := make(chan error, 1)
+		go func() { stopped <- stop() }()
+		<-time.After(70 * time.Second)
+		w := httptest.NewRecorder()
+		s.beats.ReadyzHandler().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/readyz", nil))
+		require.Equal(t, http.StatusServiceUnavailable, w.Code)
+		beats := rec.Beats()
+		require.Equal(t, heartbeat.PhaseDraining, beats[len(beats)-1].Phase)
+		require.NoError(t, <-stopped)
+		require.Zero(t, s.PendingRequests())
+		beats = rec.Beats()
+		require.Equal(t, heartbeat.PhaseStopped, beats[len(beats)-1].Phase)
+		require.Greater(t, beats[len(beats)-1].Time.Sub(asked), 70*time.Second)
 	})
 }
 

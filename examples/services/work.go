@@ -51,7 +51,7 @@ func newService(kind string, rdb redis.UniversalClient, cfg heartbeat.ManagerCon
 	return s, nil
 }
 
-// work goes on until ctx ends, or hangs after a while when hang isn't 0.
+// work goes on until ctx has ended and what was waiting then is done, or hangs after a while when hang isn't 0.
 func (s *service) work(ctx context.Context, hang time.Duration) {
 	var hangs <-chan time.Time
 	if hang > 0 {
@@ -59,19 +59,21 @@ func (s *service) work(ctx context.Context, hang time.Duration) {
 	}
 	round := time.NewTicker(roundTime)
 	defer round.Stop()
-	for {
+	ended := ctx.Done()
+	for more := int64(10); more > 0 || s.waiting.Load() > 0; {
 		select {
-		case <-ctx.Done():
-			s.beats.Drain() // a service with something to finish finishes it here, before the goodbye
-			return
+		case <-ended:
+			s.beats.Drain() // not ready for more, and not gone yet
+			more, ended = 0, nil
+			continue
 		case <-hangs:
 			<-ctx.Done() // as a call without a deadline would: the ticking and the beats go on all the same
 			return
 		case <-round.C:
 		}
-		came := rand.Int64N(10)
-		done := min(s.waiting.Load()+came, rand.Int64N(10))
-		s.waiting.Add(came - done)
+		s.waiting.Add(rand.Int64N(more + 1))
+		done := min(s.waiting.Load(), rand.Int64N(12))
+		s.waiting.Add(-done)
 		s.kept.Store(min(s.kept.Load()+done, 5000))
 		s.done()
 		s.loop.Mark() // here, where a round has been done

@@ -113,8 +113,8 @@ func TestWatch_TerminalIsGivenBackHoweverItEnds(t *testing.T) {
 			tty.await(t, "\x1b[40;1H")
 
 			end(t, tty, cmd)
-			require.NoError(t, cmd.Wait())
 			tty.await(t, giveBack)
+			require.NoError(t, cmd.Wait())
 			after, err := term.GetState(int(tty.inner.Fd()))
 			require.NoError(t, err)
 			require.Equal(t, before, after)
@@ -138,6 +138,6 @@ func TestWatch_NoRedis(t *testing.T) {
 	tty.await(t, "127.0.0.1:1 can't be asked yet, trying on")
 	tty.await(t, "BLIND since")
 	tty.typed(t, "\x03")
-	require.NoError(t, cmd.Wait())
 	tty.await(t, giveBack)
+	require.NoError(t, cmd.Wait())
 }

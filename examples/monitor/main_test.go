@@ -45,12 +45,14 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// command is a run of the monitor that doesn't see the servers of this process's environment.
+// command is a run of the monitor that doesn't see the servers of this process's environment, and ends in any case.
 func command(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	exe, err := program()
 	require.NoError(t, err)
-	cmd := exec.CommandContext(t.Context(), exe, args...)
+	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+	t.Cleanup(cancel)
+	cmd := exec.CommandContext(ctx, exe, args...)
 	cmd.Env = append(os.Environ(), "REDIS_URL=", "HEALTH_REDIS_HOST=", "HEALTH_REDIS_PORT=", "HEALTH_REDIS_PASSWORD=", "TERM=xterm")
 	return cmd
 }
@@ -104,8 +106,10 @@ func TestOnce_ExitStatus(t *testing.T) {
 		code   int
 		want   []string // each in one line of the table
 	}{
-		"nobody":             {nil, "", 0, []string{"nothing heard yet"}},
-		"well":               {map[string]time.Duration{"alive": 0, "stale": 100 * time.Second, "stopped": 400 * time.Second}, "alive,stale", 0, []string{"● *alive .* alive .*queue_size=7", "◐ *stale .*[12]m\\d\\ds.* stale", "○ *stopped .* stopped"}},
+		"nobody": {nil, "", 0, []string{"nothing heard yet"}},
+		"well": {map[string]time.Duration{"alive": 0, "stale": 100 * time.Second, "stopped": 400 * time.Second}, "alive,stale", 0, []string{
+			"● *alive .* alive .*queue_size=7", "◐ *stale .*[12]m\\d\\ds.* stale", "○ *stopped .* stopped",
+		}},
 		"dead":               {map[string]time.Duration{"alive": 0, "dead": 200 * time.Second}, "", 1, []string{"● *alive", "✗ *dead .*[34]m\\d\\ds.* dead"}},
 		"missing":            {map[string]time.Duration{"alive": 0}, "alive, other", 1, []string{"● *alive", "✗ *other .* missing"}},
 		"gone with goodbye":  {map[string]time.Duration{"stopped": time.Second}, "stopped", 1, []string{"○ *stopped"}},

@@ -1,9 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -83,10 +83,10 @@ func observe(ctx context.Context, node *redis.Client, keys []string, mon *heartb
 	})
 	for i := range keys {
 		text, err := texts[i].Bytes()
-		switch err := errors.Join(err, left[i].Err()); {
-		case redis.HasErrorPrefix(texts[i].Err(), "WRONGTYPE"):
+		if redis.HasErrorPrefix(err, "WRONGTYPE") {
 			continue // nobody's beat
-		case err != nil:
+		}
+		if err := cmp.Or(err, left[i].Err()); err != nil {
 			return err
 		}
 		var beat struct {
@@ -94,11 +94,10 @@ func observe(ctx context.Context, node *redis.Client, keys []string, mon *heartb
 				Retain float64 `json:"retain_seconds"`
 			} `json:"upbeat"`
 		}
+		_ = json.Unmarshal(text, &beat) // what is no beat says nothing of its time
+		retain := time.Duration(min(max(beat.Upbeat.Retain, 0), 1e9) * float64(time.Second))
+		age := retain - left[i].Val()
 		// A key that lives for ever, or longer than its beat says, was not set by a sender that could tell its age.
-		age := -left[i].Val()
-		if json.Unmarshal(text, &beat) == nil {
-			age += time.Duration(min(beat.Upbeat.Retain, 1e9) * float64(time.Second))
-		}
 		if left[i].Val() > 0 && age > -time.Second {
 			_ = mon.Observe(text, max(age, 0)) // what is no beat is nobody's
 		}

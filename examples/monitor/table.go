@@ -24,8 +24,14 @@ const (
 
 // looks are the icon and the colour of each state, in the order of how much they matter.
 var looks = []struct{ state, icon, colour string }{
-	{missing, "✗", "31"}, {"dead", "✗", "31"}, {"stuck", "■", "35"}, {"stale", "◐", "33"}, {"unknown", "?", "36"},
-	{awaited, "?", "36"}, {"alive", "●", "32"}, {"stopped", "○", "2"},
+	{missing, "✗", "31"},
+	{"dead", "✗", "31"},
+	{"stuck", "■", "35"},
+	{"stale", "◐", "33"},
+	{"unknown", "?", "36"},
+	{awaited, "?", "36"},
+	{"alive", "●", "32"},
+	{"stopped", "○", "2"},
 }
 
 func rank(state string) int {
@@ -51,7 +57,7 @@ func colour(state string) string {
 	return "0"
 }
 
-// items lists what there is to show. known says of an expected service without instances what to call that.
+// items lists what there is to show, sorted by service. absent says what to call that an expected service has no instance.
 func items(mon *heartbeat.Monitor, expect []string, absent func(service string) string) []item {
 	var all []item
 	there := map[string]bool{}

@@ -46,7 +46,7 @@ func (v view) lines(columns, rows int) []line {
 // header says who is there, and what the table below can't be trusted for.
 func (v view) header() []line {
 	lines := []line{{{0, fmt.Sprintf("upbeat monitor   %s   %s   %s   q or ^C ends it",
-		v.redis, v.now.Format(time.TimeOnly), summary(v.items)), headColour}}}
+		clean(v.redis), v.now.Format(time.TimeOnly), summary(v.items)), headColour}}}
 	say := func(colour, format string, args ...any) {
 		lines = append(lines, line{{0, clean(fmt.Sprintf(format, args...)), colour}})
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -67,7 +68,7 @@ func (l *live) view() view {
 	v := view{redis: l.redis, now: time.Now(), items: items(l.mon, l.expect, absent), stats: l.mon.Stats()}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	v.events, v.blind, v.held = l.events[:len(l.events):len(l.events)], l.blind, l.held
+	v.events, v.blind, v.held = slices.Clip(l.events), l.blind, l.held
 	l.news = false
 	return v
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/upbeat-go/upbeat/heartbeat/heartbeattest"
 )
 
-// inFleet calls f in simulated time, with what a monitor knows of a service in each state.
-func inFleet(t *testing.T, f func(t *testing.T, all []item, now time.Time)) {
+// fleet is what a monitor knows of a service in each state, and when.
+func fleet(t *testing.T) (all []item, now time.Time) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		mon, err := heartbeat.NewMonitor(nil, heartbeat.MonitorConfig{})
@@ -37,8 +37,9 @@ func inFleet(t *testing.T, f func(t *testing.T, all []item, now time.Time)) {
 		stuck.Beat.Phase, stuck.Beat.Stuck = heartbeat.PhaseStuck, map[string]time.Duration{"fetch": 3 * time.Minute}
 		send(stuck.Send())
 		<-time.After(15 * time.Second)
-		f(t, items(mon, []string{"billing", "stale"}, func(string) string { return missing }), time.Now().UTC())
+		all, now = items(mon, []string{"billing", "stale"}, func(string) string { return missing }), time.Now().UTC()
 	})
+	return all, now
 }
 
 func plain(lines []line) string {
@@ -76,26 +77,25 @@ func TestTable_Golden(t *testing.T) {
 	} {
 		t.Run(fmt.Sprint(room), func(t *testing.T) {
 			t.Parallel()
-			inFleet(t, func(t *testing.T, all []item, now time.Time) {
-				head, rows, _ := table(all, room, now)
-				lines := []line{head}
-				for _, row := range rows {
-					lines = append(lines, row...)
-				}
-				require.Equal(t, want, "\n"+plain(lines))
-			})
+			all, now := fleet(t)
+			head, rows, _ := table(all, room, now)
+			lines := []line{head}
+			for _, row := range rows {
+				lines = append(lines, row...)
+			}
+			require.Equal(t, want, "\n"+plain(lines))
 		})
 	}
 }
 
 func TestView_TheWorstIsShownWhereNotAllFit(t *testing.T) {
 	t.Parallel()
-	inFleet(t, func(t *testing.T, all []item, now time.Time) {
-		v := view{redis: "localhost:6379", now: now, items: all}
-		for i := range 9 {
-			v.events = append(v.events, note(now, fmt.Sprint("noted ", i)))
-		}
-		require.Equal(t, `
+	all, now := fleet(t)
+	v := view{redis: "localhost:6379", now: now, items: all}
+	for i := range 9 {
+		v.events = append(v.events, note(now, fmt.Sprint("noted ", i)))
+	}
+	require.Equal(t, `
 upbeat monitor   localhost:6379   00:03:55   1 missing, 1 dead, 1 stuck, 1 stale, 1 alive, 1 stopped   q or ^C ends it
 MISSING: billing
    SERVICE  INSTANCE          LAST BEAT    AGE  UPTIME  BEATS    MEMORY    CPU  STATE    DATA
@@ -105,10 +105,9 @@ MISSING: billing
 ◐  stale    worker-1          00:02:00   1m55s    0.0s      1  156.3 MB  12.5%  stale    cache_size=5
   … and 2 more: 1 alive, 1 stopped
 `, "\n"+plain(v.lines(140, 9)))
-		require.Len(t, v.lines(140, 13), 13)
-		require.Contains(t, plain(v.lines(140, 13)), "\n\n00:03:55 ! noted 6\n00:03:55 ! noted 7\n00:03:55 ! noted 8\n", "the newest events, below a table that fits")
-		require.NotContains(t, plain(v.lines(140, 13)), "noted 5")
-	})
+	require.Len(t, v.lines(140, 13), 13)
+	require.Contains(t, plain(v.lines(140, 13)), "\n\n00:03:55 ! noted 6\n00:03:55 ! noted 7\n00:03:55 ! noted 8\n", "the newest events, below a table that fits")
+	require.NotContains(t, plain(v.lines(140, 13)), "noted 5")
 }
 
 func TestView_HeaderSaysWhatCantBeTrusted(t *testing.T) {
@@ -137,17 +136,16 @@ func TestView_HeaderSaysWhatCantBeTrusted(t *testing.T) {
 
 func TestView_FitsEveryTerminal(t *testing.T) {
 	t.Parallel()
-	inFleet(t, func(t *testing.T, all []item, now time.Time) {
-		for n := range 40 {
-			v := view{now: now, items: all[:min(n, len(all))], stats: heartbeat.MonitorStats{Blind: true, Held: true, Bad: 1}}
-			for range n {
-				v.events = append(v.events, note(now, "noted"))
-			}
-			for rows := range 30 {
-				require.LessOrEqual(t, len(v.lines(80, rows)), rows)
-			}
+	all, now := fleet(t)
+	for n := range 40 {
+		v := view{now: now, items: all[:min(n, len(all))], stats: heartbeat.MonitorStats{Blind: true, Held: true, Bad: 1}}
+		for range n {
+			v.events = append(v.events, note(now, "noted"))
 		}
-	})
+		for rows := range 30 {
+			require.LessOrEqual(t, len(v.lines(80, rows)), rows)
+		}
+	}
 }
 
 func TestTell(t *testing.T) {

@@ -2,11 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
+	"log/slog"
 	"os"
 	"regexp"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -71,6 +74,44 @@ func TestScreen_GivesBackWhatItTook(t *testing.T) {
 	known := regexp.MustCompile(`\x1b\[(\?(1049|25|7|2026)[hl]|\d+;1H|2K|\d+G|[\d;]+m)`)
 	require.NotContains(t, known.ReplaceAllString(seen, ""), "\x1b", "nothing but its own")
 	require.NotContains(t, seen, "\x1b[2J")
+}
+
+func TestLive_ViewFollowsTheMonitor(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		mon, err := heartbeat.NewMonitor(nil, heartbeat.MonitorConfig{Expect: []string{"billing"}, Logger: slog.New(slog.DiscardHandler)})
+		require.NoError(t, err)
+		ctx, quit := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- mon.Run(ctx) }()
+		l := &live{mon: mon, expect: []string{"billing"}}
+		<-time.After(time.Minute)
+		require.Equal(t, awaited, l.view().items[0].state)
+		<-time.After(3 * time.Minute)
+		require.Equal(t, missing, l.view().items[0].state)
+
+		require.False(t, l.hasNews())
+		blind := heartbeat.Event{Kind: heartbeat.EventBlind, At: time.Now(), Why: "redis is lost"}
+		held := heartbeat.Event{Kind: heartbeat.EventMassSilence, At: time.Now(), Why: "5 of 6"}
+		l.hear(blind)
+		l.hear(held)
+		require.True(t, l.hasNews())
+		v := l.view()
+		require.Equal(t, []heartbeat.Event{blind, held}, []heartbeat.Event{v.blind, v.held})
+		require.Len(t, v.events, 2)
+		quit()
+		require.NoError(t, <-ended)
+	})
+}
+
+func TestNotes_TellWhatIsNoEvent(t *testing.T) {
+	t.Parallel()
+	var got []string
+	log := slog.New(notes{func(text string) { got = append(got, text) }})
+	log.Warn("heartbeat: monitor", "event", "blind", "why", "lost") // comes as an event, too
+	log.Info("too little to tell")
+	log.Warn("the retained beats can't be read", "err", errors.New("NOPERM"))
+	require.Equal(t, []string{"the retained beats can't be read: NOPERM"}, got)
 }
 
 func TestLive_KeepsTheNewestEvents(t *testing.T) {

@@ -38,3 +38,48 @@ func TestMonitor_AHoldOfManyKeepsNobodyElseWaiting(t *testing.T) {
 		require.True(t, mon.Stats().Held)
 	})
 }
+
+// A hold whose time is up is not begun anew for those who die a little later.
+func TestMonitor_AHoldIsSpentUntilMostAreHeard(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		mon := newMonitor(t, heartbeat.MonitorConfig{MassHold: time.Second})
+		told := follow(t, mon)
+		say := func(from, to int, count uint64) {
+			for i := from; i < to; i++ {
+				require.NoError(t, mon.Observe(fleet(t, i, count), 0))
+			}
+		}
+		holds := func() (n int) {
+			for _, e := range told() {
+				if e.Kind == heartbeat.EventMassSilence {
+					n++
+				}
+			}
+			return n
+		}
+		say(0, 10, 1)
+		<-time.After(time.Minute)
+		say(10, 16, 1)
+		<-time.After(5 * time.Minute)
+		require.Equal(t, 1, holds())
+		require.Equal(t, map[heartbeat.State]int{heartbeat.Dead: 16}, services(mon)["geocoding"].States)
+		say(0, 16, 2)
+		<-time.After(5 * time.Minute)
+		require.Equal(t, 1, holds(), "they were all heard in between")
+	})
+}
+
+func TestMonitor_AFewAreNoMass(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		mon := newMonitor(t, heartbeat.MonitorConfig{})
+		told := follow(t, mon)
+		for i := range 4 {
+			require.NoError(t, mon.Observe(fleet(t, i, 1), 0))
+		}
+		<-time.After(182 * time.Second)
+		require.NotContains(t, kinds(told()), heartbeat.EventMassSilence)
+		require.Equal(t, map[heartbeat.State]int{heartbeat.Dead: 4}, services(mon)["geocoding"].States)
+	})
+}

@@ -160,3 +160,36 @@ func TestMonitor_NeverHoldsMoreSideBySide(t *testing.T) {
 	require.Len(t, slices.Collect(mon.Instances()), 100)
 	require.Positive(t, mon.Stats().Refused)
 }
+
+func TestMonitor_OneLargeBeatDoesNotKeepItsRoom(t *testing.T) {
+	t.Parallel()
+	mon := newMonitor(t, heartbeat.MonitorConfig{})
+	require.NoError(t, mon.Observe(heavy(t, 1, 1, 100_000), 0))
+	require.Greater(t, mon.Stats().Bytes, int64(100_000))
+	require.NoError(t, mon.Observe(heavy(t, 1, 2, 10), 0))
+	require.Less(t, mon.Stats().Bytes, int64(1000))
+}
+
+func TestMonitor_ServicesThatComeAndGoLeaveNothing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		mon := newMonitor(t, heartbeat.MonitorConfig{MaxInstances: 10})
+		for i := range 1000 {
+			require.NoError(t, mon.Observe(fmt.Appendf(nil, `{"service_name":"s%d","instance_id":"i","upbeat":{"state":"stopped"}}`, i), 0))
+			<-time.After(time.Second)
+		}
+		require.Equal(t, 10, mon.Stats().Instances)
+		require.Equal(t, 10, mon.Groups())
+		require.EqualValues(t, 990, mon.Stats().Forgotten)
+	})
+}
+
+func TestMonitor_MissedIsCountedWithoutEnd(t *testing.T) {
+	t.Parallel()
+	mon := newMonitor(t, heartbeat.MonitorConfig{})
+	for _, count := range []uint64{1, 1 << 52, 1 << 53} {
+		require.NoError(t, mon.Observe(numbered(t, count), 0))
+	}
+	require.EqualValues(t, 1<<53-3, only(t, mon).Missed)
+	require.EqualValues(t, 1<<32-1, only(t, mon).Window.Missed, "no more than that fits")
+}

@@ -1,6 +1,8 @@
 package heartbeat_test
 
 import (
+	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -83,5 +85,86 @@ func TestMonitor_ForgottenBlindnessIsUnknown(t *testing.T) {
 		require.Zero(t, w.Up)
 		require.Greater(t, w.Unknown, 44*time.Minute)
 		require.Greater(t, w.Down, 200*time.Minute)
+	})
+}
+
+// tokenEther is an ether of which a test brings the canaries back by hand.
+type tokenEther struct {
+	*ether
+	newest string
+}
+
+func (e *tokenEther) Canary(_ context.Context, token string) error {
+	e.set(func(*ether) { e.newest = token })
+	return nil
+}
+
+func (e *tokenEther) token() (token string) {
+	e.set(func(*ether) { token = e.newest })
+	return token
+}
+
+func TestMonitor_OnlyItsOwnNewCanariesProveAnything(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		e := &tokenEther{ether: newEther()}
+		mon, err := heartbeat.NewWatching(e, heartbeat.MonitorConfig{})
+		require.NoError(t, err)
+		var pause atomic.Int64
+		mon.Stretch(func() { <-time.After(time.Duration(pause.Swap(0))) })
+		told := follow(t, mon)
+		<-time.After(2100 * time.Millisecond)
+		for _, token := range []string{"", "x", "other.1", "other." + e.token(), e.token() + "9", "1"} {
+			e.heard().Canary("redis", token)
+		}
+		e.heard().Canary("elsewhere", e.token())
+		<-time.After(time.Second)
+		require.Empty(t, told())
+		e.heard().Canary("redis", e.token())
+		<-time.After(time.Second)
+		require.Equal(t, []heartbeat.EventKind{"sighted"}, kinds(told()))
+
+		old := e.token()
+		pause.Store(int64(time.Minute))
+		<-time.After(61 * time.Second)
+		require.Contains(t, kinds(told()), heartbeat.EventBlind)
+		e.heard().Canary("redis", old)
+		<-time.After(time.Second)
+		require.Empty(t, told(), "what was under way while it stood still proves nothing of now")
+		<-time.After(2 * time.Second)
+		e.heard().Canary("redis", e.token())
+		<-time.After(time.Second)
+		require.Equal(t, []heartbeat.EventKind{"sighted"}, kinds(told()))
+	})
+}
+
+func TestMonitor_WithoutASubscriptionItIsBlind(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		e := newEther()
+		e.paths = nil
+		mon, told := onEther(t, e, heartbeat.MonitorConfig{Expect: []string{"b", "a", "d", "c", "geocoding"}})
+		<-time.After(5 * time.Second)
+		require.Empty(t, told(), "a start takes its time")
+		require.True(t, mon.Stats().Blind)
+		<-time.After(2 * time.Second)
+		events := told()
+		require.Equal(t, []heartbeat.EventKind{"blind"}, kinds(events))
+		require.Contains(t, events[0].Why, "no subscription yet")
+		<-time.After(10 * time.Minute)
+		require.Empty(t, told(), "who can't be heard is not missing")
+		e.set(func(e *ether) { e.paths = []string{"redis"} })
+		e.heard().Path("redis", true, "")
+		<-time.After(time.Second)
+		e.heard().Message(fleet(t, 1, 1))
+		require.Equal(t, []heartbeat.EventKind{"sighted", "started"}, kinds(told()))
+		<-time.After(178 * time.Second)
+		require.NotContains(t, kinds(told()), heartbeat.EventMissing)
+		<-time.After(2 * time.Second)
+		var missing []string
+		for _, e := range told() {
+			missing = append(missing, e.Service)
+		}
+		require.Equal(t, []string{"a", "b", "c", "d"}, missing[:4], "in order")
 	})
 }

@@ -211,9 +211,7 @@ func (m *Monitor) readLine(text []byte, head snapshotHead, now time.Duration) er
 			r.history.slots[n], r.history.spent[n] = line.Slots[i], line.Spent[i]
 		}
 	}
-	if r.due = now; (r.state == Dead || r.state == Stopped) && !r.flapping {
-		r.due = never
-	}
+	r.due = now
 	return nil
 }
 

@@ -101,6 +101,8 @@ func TestMonitor_RestoredIsAsItWas(t *testing.T) {
 				second := newMonitor(t, cfg)
 				<-time.After(10 * time.Minute) // it was made long before
 				require.NoError(t, second.Restore(bytes.NewReader(kept)))
+				require.Equal(t, map[heartbeat.State]int{heartbeat.Alive: 3, heartbeat.Dead: 1, heartbeat.Stale: 1, heartbeat.Stopped: 2, heartbeat.Stuck: 1},
+					services(second)["geocoding"].States, "without Run, too")
 				told, _ = runFor(t, second)
 				<-time.After(time.Second)
 				require.Equal(t, before, states(second))
@@ -261,6 +263,37 @@ func TestMonitor_SnapshotCutAnywhereIsAnError(t *testing.T) {
 	require.ErrorIs(t, mon.Restore(failing), io.ErrClosedPipe)
 	require.NoError(t, mon.Restore(bytes.NewReader(whole)))
 	require.Equal(t, 2, mon.Stats().Instances)
+}
+
+// What was heard while a snapshot was read is not thrown away for it.
+func TestMonitor_RestoreGivesWayToWhatIsHeard(t *testing.T) {
+	t.Parallel()
+	full := newMonitor(t, heartbeat.MonitorConfig{})
+	require.NoError(t, full.Observe(fleet(t, 1, 1), 0))
+	mon := newMonitor(t, heartbeat.MonitorConfig{})
+	hearing := readerFunc(func([]byte) (int, error) {
+		require.NoError(t, mon.Observe(fleet(t, 2, 1), 0))
+		return 0, io.EOF
+	})
+	require.ErrorContains(t, mon.Restore(io.MultiReader(bytes.NewReader(snapshot(t, full)), hearing)), "knows nothing yet")
+	require.Equal(t, "i2", only(t, mon).ID)
+	require.Equal(t, 1, mon.Stats().Instances)
+}
+
+// That Redis keeps the newest beats of a sender is known still where the beat that said so was trimmed.
+func TestMonitor_RestoredKnowsWhoseBeatsAreKept(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		first := newMonitor(t, heartbeat.MonitorConfig{MaxBytes: 4096})
+		big := strings.Replace(typicalBeat, `1380`, `"`+strings.Repeat("x", 5000)+`"`, 1)
+		require.NoError(t, first.Observe([]byte(big), 0))
+		require.EqualValues(t, 1, first.Stats().Trimmed)
+		<-time.After(100 * time.Second)
+		second := restored(t, heartbeat.MonitorConfig{}, snapshot(t, first))
+		told := follow(t, second)
+		<-time.After(92 * time.Second)
+		require.Equal(t, []heartbeat.EventKind{"dead"}, kinds(told()), "a copy would have told of a beat")
+	})
 }
 
 type readerFunc func([]byte) (int, error)

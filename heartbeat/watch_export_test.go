@@ -92,3 +92,11 @@ func (m *Monitor) Stretch(pause func()) {
 
 // Look is one look of Run.
 func (m *Monitor) Look(ctx context.Context) { m.look(ctx, nil) }
+
+// Groups counts what is kept by service.
+func (m *Monitor) Groups() (n int) {
+	for i := range m.shards {
+		n += len(m.shards[i].groups)
+	}
+	return n
+}

@@ -246,3 +246,15 @@ func TestMonitor_UptimeIsThatOfAnOracle(t *testing.T) {
 		})
 	}
 }
+
+func TestMonitor_WindowHoldsNoMoreThanItself(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		mon := newMonitor(t, heartbeat.MonitorConfig{Window: 10 * time.Minute})
+		for count := range uint64(5) {
+			require.NoError(t, mon.Observe(fleet(t, 1, count+1), 0))
+			<-time.After(time.Duration(count) * 47 * time.Minute)
+			require.LessOrEqual(t, only(t, mon).Window.Down, 10*time.Minute)
+		}
+	})
+}

@@ -361,6 +361,8 @@ func TestMonitor_RestoreRefusesWhatIsNotWhole(t *testing.T) {
 		"bad beat":      strings.Replace(whole, `"beat":"`, `"beat":"AAAA`, 1),
 		"negative age":  strings.Replace(whole, `"seen":`, `"seen":-`, 1),
 		"no state":      strings.Replace(whole, `"alive"`, `"lively"`, 1),
+		"too much time": strings.Replace(whole, `"spent":[[`, `"spent":[[6553`, 1),
+		"odd offset":    strings.Replace(whole, `"offset":`, `"offset":99999`, 1),
 	}
 	for name, text := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -14,6 +14,7 @@ type Clients struct {
 	cfg      Config // resolved
 	standard redis.UniversalClient
 	blocking *Blocking
+	breakers breakers
 	masters  int
 }
 
@@ -31,8 +32,8 @@ func Open(ctx context.Context, cfg Config) (*Clients, error) {
 			return nil, err
 		}
 	}
-	control := cfg.newClient(controlConnections, false)
-	c.standard = cfg.newClient(c.perMaster(), true)
+	control := cfg.newClient(controlConnections, unmarked)
+	c.standard = cfg.newStandard(c.perMaster(), &c.breakers)
 	c.blocking = newBlocking(control, cfg.Profile)
 	if err := cfg.greet(ctx, c.standard); err != nil {
 		return nil, errors.Join(err, c.Close())

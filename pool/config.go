@@ -50,8 +50,13 @@ type Config struct {
 	// Profile sets sizes and timeouts.
 	Profile Profile
 
+	// Breaker says when Standard stops asking a node that doesn't answer. The zero value has good defaults.
+	Breaker Breaker
+
 	// Logger is where Open says what it found. Default: slog.Default().
 	Logger *slog.Logger
+
+	dials *dialGate // shared by all clients
 }
 
 // String shows where the Config leads to, and no secret.
@@ -99,11 +104,12 @@ func (c Config) resolved() (Config, error) {
 	} else {
 		errs = append(errs, c.applyAddr())
 	}
-	c.Profile = c.Profile.withDefaults()
-	errs = append(errs, c.Profile.validate(), c.validateTopology(), c.validateNames())
+	c.Profile, c.Breaker = c.Profile.withDefaults(), c.Breaker.withDefaults()
+	errs = append(errs, c.Profile.validate(), c.Breaker.validate(), c.validateTopology(), c.validateNames())
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
+	c.dials = newDialGate(concurrentDials)
 	return c, errors.Join(errs...)
 }
 

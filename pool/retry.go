@@ -89,7 +89,7 @@ func (r retry) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Process
 			return nil
 		}
 		err = r.repeat(ctx, start, err, func(error) bool { return len(toRepeat(ctx, cmds)) > 0 },
-			func(ctx context.Context) error { return next(ctx, toRepeat(ctx, cmds)) })
+			func(ctx context.Context) error { return next(ctx, cleared(toRepeat(ctx, cmds))) })
 		if first := concludedAll(ctx, cmds); first != nil {
 			return first
 		}
@@ -97,8 +97,7 @@ func (r retry) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Process
 	}
 }
 
-// repeat calls again for as long as allowed says so of the newest error. A last attempt that the budget cut short doesn't replace the
-// error before it.
+// repeat calls again for as long as allowed says so of the newest error, and returns that.
 func (r retry) repeat(ctx context.Context, start time.Time, err error, allowed func(error) bool, again func(context.Context) error) error {
 	for n := 1; allowed(err); n++ {
 		pause := backoff.Shorten(backoff.Exponential(n, firstRetryPause, mostRetryPause), 0.5, rand.Float64())
@@ -108,12 +107,12 @@ func (r retry) repeat(ctx context.Context, start time.Time, err error, allowed f
 		}
 		bounded, cancel := context.WithDeadline(ctx, start.Add(r.budget))
 		next := again(bounded)
-		cutShort := bounded.Err() != nil && ctx.Err() == nil
 		cancel()
 		if next == nil {
 			return nil
 		}
-		if cutShort && !isReply(next) || isSame(next, err) {
+		// A deadline that isn't the caller's would be no answer.
+		if isSame(next, err) || errors.Is(next, context.DeadlineExceeded) && ctx.Err() == nil {
 			return err
 		}
 		err = next

@@ -31,6 +31,14 @@ func toRepeat(ctx context.Context, cmds []redis.Cmder) []redis.Cmder {
 	}
 }
 
+// cleared takes the errors of the last attempt away; go-redis would leave those of MULTI and EXEC.
+func cleared(cmds []redis.Cmder) []redis.Cmder {
+	for _, cmd := range cmds {
+		cmd.SetErr(nil)
+	}
+	return cmds
+}
+
 func isBracket(cmd redis.Cmder) bool { return cmd.Name() == "multi" || cmd.Name() == "exec" }
 
 // concludedAll gives each command its error as the caller gets it, and returns the first.

@@ -128,14 +128,16 @@ func (c *Config) applyAddr() error {
 	}
 	var errs []error
 	for _, addr := range c.Addrs {
-		if strings.HasPrefix(addr, "/") {
-			continue
-		}
-		if _, port, err := net.SplitHostPort(addr); err != nil || port == "" || harmless(addr) != addr {
+		if !strings.HasPrefix(addr, "/") && !isAddr(addr) {
 			errs = append(errs, fmt.Errorf("pool: Config.%s has %q: want host:port or the path of a Unix socket", field, harmless(addr)))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+func isAddr(addr string) bool {
+	_, port, err := net.SplitHostPort(addr)
+	return err == nil && port != "" && harmless(addr) == addr
 }
 
 func (c Config) validateTopology() error {

@@ -185,5 +185,7 @@ func isTLS(err error) bool {
 	_, header := errors.AsType[tls.RecordHeaderError](err)
 	_, alert := errors.AsType[tls.AlertError](err)
 	_, cert := errors.AsType[*tls.CertificateVerificationError](err)
-	return header || alert || cert
+	// A server that misses our certificate says so when the handshake is over here; crypto/tls has no exported type for that.
+	op, ok := errors.AsType[*net.OpError](err)
+	return header || alert || cert || ok && op.Op == "remote error"
 }

@@ -78,6 +78,7 @@ type turnstile struct {
 	mu            sync.Mutex
 	gate          chan struct{}
 	waiting, most int
+	seen          int
 }
 
 func newTurnstile(t *testing.T, target string) *turnstile {
@@ -147,4 +148,13 @@ func relay(ctx context.Context, c net.Conn, target string) {
 		_ = server.Close()
 	}()
 	_, _ = io.Copy(c, server)
+}
+
+// settled tells whether nobody has come since it was asked last.
+func (s *turnstile) settled() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	same := s.waiting == s.seen
+	s.seen = s.waiting
+	return same
 }

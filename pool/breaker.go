@@ -24,7 +24,7 @@ type Breaker struct {
 	Window time.Duration
 
 	// OpenFor is how long an open breaker refuses all calls before it lets one through as a probe, 10 ms to 10 min. If the
-	// probe succeeds, the breaker closes; if not, the next follows after OpenFor. Default: 500 ms.
+	// probe succeeds, the breaker closes; if not, the next follows after OpenFor. Default: 250 ms.
 	OpenFor time.Duration
 }
 
@@ -32,7 +32,7 @@ func (b Breaker) withDefaults() Breaker {
 	b.FailureRatio = orDefault(b.FailureRatio, 0.5)
 	b.MinCalls = orDefault(b.MinCalls, 20)
 	b.Window = orDefault(b.Window, 10*time.Second)
-	b.OpenFor = orDefault(b.OpenFor, 500*time.Millisecond)
+	b.OpenFor = orDefault(b.OpenFor, 250*time.Millisecond)
 	return b
 }
 

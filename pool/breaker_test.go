@@ -54,7 +54,7 @@ func TestBreaker_OpensByRatio(t *testing.T) {
 				e, ok := errors.AsType[*pool.OpenError](err)
 				require.True(t, ok)
 				require.Equal(t, "node", e.Node)
-				require.Equal(t, 500*time.Millisecond, time.Until(e.RetryAt))
+				require.Equal(t, 250*time.Millisecond, time.Until(e.RetryAt))
 				require.ErrorContains(t, err, "node")
 				require.ErrorContains(t, err, errLink.Error())
 			})

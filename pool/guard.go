@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -23,11 +24,24 @@ func (g *guard) DialHook(next redis.DialHook) redis.DialHook {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := next(ctx, network, addr)
 		if err != nil {
-			return nil, unsentError(err)
+			return failedConn{unsentError(err)}, nil
 		}
 		return conn, nil
 	}
 }
+
+// failedConn is a connection that couldn't be made: its first use fails with the reason. go-redis, told of as many failed dials as it may
+// have connections, wouldn't dial for the next second at least, whoever asks, and so find a server late that is back.
+type failedConn struct{ err error }
+
+func (c failedConn) Read([]byte) (int, error)       { return 0, c.err }
+func (c failedConn) Write([]byte) (int, error)      { return 0, c.err }
+func (failedConn) Close() error                     { return nil }
+func (failedConn) LocalAddr() net.Addr              { return &net.UnixAddr{} }
+func (failedConn) RemoteAddr() net.Addr             { return &net.UnixAddr{} }
+func (failedConn) SetDeadline(time.Time) error      { return nil }
+func (failedConn) SetReadDeadline(time.Time) error  { return nil }
+func (failedConn) SetWriteDeadline(time.Time) error { return nil }
 
 func unsentError(err error) error {
 	switch {

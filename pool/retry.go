@@ -88,8 +88,15 @@ func (r retry) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Process
 		if err == nil {
 			return nil
 		}
-		err = r.repeat(ctx, start, err, func(error) bool { return len(toRepeat(ctx, cmds)) > 0 },
-			func(ctx context.Context) error { return next(ctx, cleared(toRepeat(ctx, cmds))) })
+		var part []redis.Cmder
+		allowed := func(error) bool {
+			again := toRepeat(ctx, cmds)
+			if len(again) > 0 {
+				part = again
+			}
+			return len(again) > 0
+		}
+		err = r.repeat(ctx, start, err, allowed, func(ctx context.Context) error { return next(ctx, cleared(part)) })
 		if first := concludedAll(ctx, cmds); first != nil {
 			return first
 		}
@@ -97,9 +104,10 @@ func (r retry) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Process
 	}
 }
 
-// repeat calls again for as long as allowed says so of the newest error, and returns that.
+// repeat calls again for as long as allowed says so of the newest error, and returns that. A breaker that opens meanwhile fails those who come
+// later at once; who is here already waits for its probe.
 func (r retry) repeat(ctx context.Context, start time.Time, err error, allowed func(error) bool, again func(context.Context) error) error {
-	for n := 1; allowed(err); n++ {
+	for n := 1; allowed(err) || n > 1 && errors.Is(err, ErrOpen); n++ {
 		pause := backoff.Shorten(backoff.Exponential(n, firstRetryPause, mostRetryPause), 0.5, rand.Float64())
 		// What is left has to be worth an attempt, or a healthy server would be found too slow.
 		if time.Since(start)+pause > r.budget*3/4 || !wait(ctx, pause) {

@@ -2,6 +2,7 @@ package pool_test
 
 import (
 	"context"
+	"errors"
 	"net"
 	"slices"
 	"sync"
@@ -11,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
+	"github.com/upbeat-go/upbeat/internal/testserver"
 	"github.com/upbeat-go/upbeat/pool"
 )
 
@@ -244,4 +246,28 @@ func TestRetry_ReadsAreReadOnly(t *testing.T) {
 		require.NotContains(t, info.Flags, "write", name)
 		require.NotContains(t, info.Flags, "blocking", name)
 	}
+}
+
+// Whoever met the outage first waits for its end within the budget; whoever comes when the breaker is open doesn't.
+func TestRetry_WaitsForAnOpenBreaker(t *testing.T) {
+	t.Parallel()
+	srv := testserver.StartRedis(t, testserver.RedisConfig{})
+	c := open(t, pool.Config{
+		Addr: srv.Addr(), Profile: pool.Profile{RetryBudget: time.Minute}, Breaker: pool.Breaker{MinCalls: 1, OpenFor: 50 * time.Millisecond},
+	})
+	srv.Kill()
+	var wg sync.WaitGroup
+	wg.Go(func() { require.NoError(t, c.Standard().Set(t.Context(), "a", "v", 0).Err()) })
+	wg.Go(func() {
+		_, err := c.Standard().Pipelined(t.Context(), func(p redis.Pipeliner) error { p.Set(t.Context(), "b", "v", 0); return nil })
+		if err != nil { // it may have come second
+			require.ErrorIs(t, err, pool.ErrOpen)
+		}
+	})
+	require.Eventually(t, func() bool { return c.Stats().Breaker[0].Failures >= 2 }, 10*time.Second, time.Millisecond)
+	start := time.Now()
+	require.Eventually(t, func() bool { return errors.Is(c.Standard().Ping(t.Context()).Err(), pool.ErrOpen) }, 10*time.Second, time.Millisecond)
+	require.Less(t, time.Since(start), 10*time.Second)
+	srv.Start()
+	wg.Wait()
 }

@@ -310,3 +310,18 @@ func TestTrap_UnknownMasterLooksLikeAMissingKey(t *testing.T) {
 	require.NotErrorIs(t, err, redis.Nil)
 	require.ErrorContains(t, err, "know no master")
 }
+
+func TestTrap_NoDialsAfterFailedOnes(t *testing.T) {
+	t.Parallel()
+	srv := testserver.StartRedis(t, testserver.RedisConfig{})
+	c := open(t, pool.Config{
+		Addr: srv.Addr(), Profile: pool.Profile{MaxConnections: 2, RetryBudget: -1}, Breaker: pool.Breaker{FailureRatio: -1},
+	})
+	srv.Kill()
+	for range 10 {
+		require.Error(t, c.Standard().Ping(t.Context()).Err())
+	}
+	srv.Start()
+	// A bare client would go on failing for up to a second, without looking.
+	require.NoError(t, c.Standard().Ping(t.Context()).Err())
+}

@@ -152,6 +152,9 @@ func TestClients_BreakerOpensAndRecovers(t *testing.T) {
 		cancelled, cancel := context.WithCancel(t.Context())
 		cancel()
 		require.ErrorIs(t, rdb.Ping(cancelled).Err(), context.Canceled)
+		late, cancel := context.WithDeadline(t.Context(), time.Unix(0, 0))
+		require.ErrorIs(t, rdb.Ping(late).Err(), context.DeadlineExceeded)
+		cancel()
 	}
 	require.Equal(t, []pool.BreakerStats{{Node: srv.Addr(), State: "closed"}}, c.Stats().Breaker)
 

@@ -58,7 +58,7 @@ func (g *guard) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		if isHandshake(cmd) {
 			return handshake(next(ctx, cmd))
 		}
-		probe, err := g.enter()
+		probe, err := g.enter(ctx)
 		if err != nil {
 			return err
 		}
@@ -76,7 +76,7 @@ func (g *guard) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proces
 		if g.cluster && len(cmds) > 0 && errors.Is(cmds[0].Err(), redis.ErrPoolTimeout) {
 			return cmds[0].Err()
 		}
-		probe, err := g.enter()
+		probe, err := g.enter(ctx)
 		if err != nil {
 			for _, cmd := range cmds { // go-redis leaves them without an error
 				cmd.SetErr(err)
@@ -109,9 +109,13 @@ func worst(cmds []redis.Cmder, err error) error {
 	return err
 }
 
-func (g *guard) enter() (probe bool, err error) {
+func (g *guard) enter(ctx context.Context) (probe bool, err error) {
 	if g.breaker == nil {
 		return false, nil
+	}
+	// Of a context that has ended before, the node knows nothing.
+	if err := ctx.Err(); err != nil {
+		return false, err
 	}
 	return g.breaker.enter()
 }

@@ -139,7 +139,10 @@ func (g *guard) judge(ctx context.Context, err error) verdict {
 	if isReply(err) {
 		return good
 	}
-	if _, ok := errors.AsType[*linkError](err); ok {
+	if e, ok := errors.AsType[*linkError](err); ok {
+		if e.judged.Swap(true) {
+			return noVerdict
+		}
 		return bad
 	}
 	if _, ok := errors.AsType[*dialError](err); ok {

@@ -193,12 +193,18 @@ func TestRetry_Batches(t *testing.T) {
 func TestRetry_NotInsideWatch(t *testing.T) {
 	t.Parallel()
 	s := script(t, map[string][]string{"get": {hangUp}})
-	c := open(t, pool.Config{Addr: s.addr, Profile: pool.Profile{RetryBudget: time.Minute}})
+	c := open(t, pool.Config{Addr: s.addr, Profile: pool.Profile{RetryBudget: 20 * time.Second}})
 	start := time.Now()
-	err := c.Standard().Watch(t.Context(), func(tx *redis.Tx) error { return tx.Get(t.Context(), "k").Err() }, "k")
+	err := c.Standard().Watch(t.Context(), func(tx *redis.Tx) error {
+		for range 10 {
+			require.Error(t, tx.Get(t.Context(), "k").Err())
+		}
+		return tx.Get(t.Context(), "k").Err()
+	}, "k")
 	require.Error(t, err)
 	require.Less(t, time.Since(start), 5*time.Second, "nor is it tried until the budget is spent")
 	require.Equal(t, 1, s.count("get"))
+	require.EqualValues(t, 1, c.Stats().Breaker[0].Failures, "one connection failed, once")
 }
 
 func TestRetry_Ends(t *testing.T) {

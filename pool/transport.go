@@ -3,6 +3,7 @@ package pool
 import (
 	"errors"
 	"net"
+	"sync/atomic"
 	"syscall"
 )
 
@@ -63,6 +64,8 @@ func (t *transport) mark(err error) error {
 type linkError struct {
 	cause  error
 	sealed bool
+
+	judged atomic.Bool // a transaction meets the failure of its connection again with each command
 }
 
 func (e *linkError) Error() string { return e.cause.Error() }

@@ -60,7 +60,7 @@ func TestClients_ConnectionsAreTheTotal(t *testing.T) {
 func TestClients_LostReplyRunsOnce(t *testing.T) {
 	t.Parallel()
 	proxy := testserver.StartProxy(t, sharedAddr(t))
-	c, plain, k := open(t, pool.Config{Addr: proxy.Addr(), Profile: pool.Profile{SocketTimeout: 200 * time.Millisecond}}), open(t, shared(t)), key(t)
+	c, plain, k := open(t, pool.Config{Addr: proxy.Addr(), Profile: pool.Profile{SocketTimeout: time.Second}}), open(t, shared(t)), key(t)
 	warmUp(t, c, 5) // a repetition would find a connection to run on
 	proxy.DropReplies()
 	err := c.Standard().Incr(t.Context(), k).Err()

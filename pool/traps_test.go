@@ -87,7 +87,7 @@ func TestTrap_BlockedCallOutlivesItsContext(t *testing.T) {
 
 func TestTrap_LostReplyRunsAgain(t *testing.T) {
 	t.Parallel()
-	const patience = 100 * time.Millisecond
+	const patience = 500 * time.Millisecond
 	plain := open(t, shared(t)).Standard()
 
 	proxy, k := testserver.StartProxy(t, sharedAddr(t)), key(t)

@@ -14,6 +14,7 @@ type Clients struct {
 	cfg      Config // resolved
 	standard redis.UniversalClient
 	blocking *Blocking
+	breakers breakers
 	masters  int
 }
 
@@ -31,8 +32,8 @@ func Open(ctx context.Context, cfg Config) (*Clients, error) {
 			return nil, err
 		}
 	}
-	control := cfg.newClient(controlConnections, false)
-	c.standard = cfg.newClient(c.perMaster(), true)
+	control := cfg.newClient(controlConnections, unmarked)
+	c.standard = cfg.newStandard(c.perMaster(), &c.breakers)
 	c.blocking = newBlocking(control, cfg.Profile)
 	if err := cfg.greet(ctx, c.standard); err != nil {
 		return nil, errors.Join(err, c.Close())
@@ -50,8 +51,10 @@ func (c *Clients) perMaster() int {
 // Standard is the client for commands that don't block: a *redis.Client, or a *redis.ClusterClient in a Cluster. Don't close it, and don't use it
 // for BLPop and its like, which would hold its connections and ignore their context.
 //
-// It never repeats a command that may have run: see the package comment. When all connections are in use, a command waits for one
-// for up to 5 seconds (in a Cluster four times, as nothing was sent) and then fails with redis.ErrPoolTimeout.
+// It repeats within the profile's RetryBudget what was not sent, what the server refused without running it, and reads and what is declared
+// [Idempotent] even after a lost connection; a pipeline as a whole, so that its order holds. Inside Watch nothing is repeated on another connection. Any other command
+// whose reply is lost fails with a [LostReplyError], and commands for a node that hasn't answered lately fail with an [OpenError] at once.
+// When all connections are in use, a command waits for one for up to 5 seconds and then fails with redis.ErrPoolTimeout.
 func (c *Clients) Standard() redis.UniversalClient { return c.standard }
 
 // Blocking is the client for commands that wait.

@@ -50,8 +50,13 @@ type Config struct {
 	// Profile sets sizes and timeouts.
 	Profile Profile
 
+	// Breaker says when Standard stops asking a node that doesn't answer. The zero value has good defaults.
+	Breaker Breaker
+
 	// Logger is where Open says what it found. Default: slog.Default().
 	Logger *slog.Logger
+
+	dials *dialGate // shared by all clients
 }
 
 // String shows where the Config leads to, and no secret.
@@ -99,11 +104,12 @@ func (c Config) resolved() (Config, error) {
 	} else {
 		errs = append(errs, c.applyAddr())
 	}
-	c.Profile = c.Profile.withDefaults()
-	errs = append(errs, c.Profile.validate(), c.validateTopology(), c.validateNames())
+	c.Profile, c.Breaker = c.Profile.withDefaults(), c.Breaker.withDefaults()
+	errs = append(errs, c.Profile.validate(), c.Breaker.validate(), c.validateTopology(), c.validateNames())
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
+	c.dials = newDialGate(concurrentDials)
 	return c, errors.Join(errs...)
 }
 
@@ -122,14 +128,16 @@ func (c *Config) applyAddr() error {
 	}
 	var errs []error
 	for _, addr := range c.Addrs {
-		if strings.HasPrefix(addr, "/") {
-			continue
-		}
-		if _, port, err := net.SplitHostPort(addr); err != nil || port == "" || harmless(addr) != addr {
+		if !strings.HasPrefix(addr, "/") && !isAddr(addr) {
 			errs = append(errs, fmt.Errorf("pool: Config.%s has %q: want host:port or the path of a Unix socket", field, harmless(addr)))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+func isAddr(addr string) bool {
+	_, port, err := net.SplitHostPort(addr)
+	return err == nil && port != "" && harmless(addr) == addr
 }
 
 func (c Config) validateTopology() error {

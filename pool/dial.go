@@ -16,17 +16,23 @@ const dialTimeout = 5 * time.Second
 type dialer struct {
 	tls       *tls.Config
 	keepAlive KeepAlive
-	sealed    bool // see transport
+	marks     marks
+	gate      *dialGate
 }
 
 func (d dialer) dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
+	leave, err := d.gate.enter(ctx, addr)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	socket, err := d.net().DialContext(ctx, network, addr)
 	if err != nil {
 		return nil, err
 	}
-	t := &transport{Conn: socket, socket: socket, sealed: d.sealed}
+	t := &transport{Conn: socket, socket: socket, marks: d.marks}
 	if d.tls != nil {
 		secure := tls.Client(socket, d.tlsFor(addr))
 		if err := secure.HandshakeContext(ctx); err != nil {

@@ -13,14 +13,18 @@
 //
 //   - Standard never holds more connections than the profile says, over all masters of a Cluster together. Blocking has its own, so that
 //     blocked commands never keep others waiting.
-//   - No command is sent a second time after it may have run. A lost reply is an error, and the caller knows whether the command may
-//     be repeated; go-redis alone would run an INCR up to four times. What a server refused without running it (MOVED, LOADING,
-//     CLUSTERDOWN, a refused dial) is tried again in a Cluster, where that is how one finds the right node.
+//   - A command that changes something is never sent a second time after it may have run, unless it is declared [Idempotent]: a lost reply
+//     is a [LostReplyError]. go-redis alone would run an INCR up to four times. Reads, what never left for want of a connection, and what a server
+//     refused without running it (LOADING, READONLY, CLUSTERDOWN) are repeated, within the profile's RetryBudget and the context.
+//   - A node that doesn't answer is left alone for a while, and its callers get an [OpenError] at once; see [Breaker]. One sick master of a
+//     Cluster doesn't stop the others. At most 8 connections at a time are being made to an address.
 //   - Contexts are obeyed: their deadlines bound reads, writes and the wait for a connection. In Standard, cancellation takes effect between
 //     those steps; in Blocking, within 50 ms on a live connection, and what had arrived by then is returned.
 //   - A peer that vanished is noticed by keepalive and, on Linux, TCP_USER_TIMEOUT; an idle connection that ended or was
 //     idle for too long is replaced before use, with TLS too (on Windows by age alone).
 //   - No error, log line or printed Config shows a secret.
+//
+// What bare go-redis does in each case, beside this package, is the table in TRAPS.md.
 //
 // # What it doesn't do
 //

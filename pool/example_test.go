@@ -70,3 +70,24 @@ func ExampleWorker() {
 	fmt.Println(profile.MaxConnections, profile.SocketTimeout, profile.BlockingTimeout, profile.KeepAlive.Idle)
 	// Output: 60 1m0s 5m0s 10m0s
 }
+
+// A SET that names a lock's owner may run twice: after a lost connection it is sent again. The INCR may not: the caller decides.
+func ExampleIdempotent() {
+	ctx := context.Background()
+	clients, err := pool.Open(ctx, pool.Config{Addr: "redis:6379"})
+	if err != nil {
+		log.Print(err)
+		return
+	}
+	defer func() { _ = clients.Close() }()
+	if err := clients.Standard().Set(pool.Idempotent(ctx), "report:owner", "worker-7", time.Hour).Err(); err != nil {
+		log.Print(err)
+	}
+	err = clients.Standard().Incr(ctx, "reports").Err()
+	if lost, ok := errors.AsType[*pool.LostReplyError](err); ok {
+		log.Print("counted or not: ", lost)
+	}
+	if open, ok := errors.AsType[*pool.OpenError](err); ok {
+		log.Print("not counted; worth another try at ", open.RetryAt)
+	}
+}

@@ -1,6 +1,8 @@
 package pool_test
 
 import (
+	"context"
+	"net"
 	"syscall"
 	"testing"
 
@@ -47,4 +49,23 @@ func TestProfile_KeepAliveReachesTheSocket(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestTrap_UnacknowledgedData(t *testing.T) {
+	t.Parallel()
+	const tcpUserTimeout = 18
+	patience := func(dial func(ctx context.Context, network, addr string) (net.Conn, error)) (ms int) {
+		conn, err := dial(t.Context(), "tcp", sharedAddr(t))
+		require.NoError(t, err)
+		defer func() { require.NoError(t, conn.Close()) }()
+		raw, err := conn.(syscall.Conn).SyscallConn()
+		require.NoError(t, err)
+		require.NoError(t, raw.Control(func(fd uintptr) {
+			ms, err = syscall.GetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpUserTimeout)
+			require.NoError(t, err)
+		}))
+		return ms
+	}
+	require.Zero(t, patience(bare(t, &redis.Options{Addr: sharedAddr(t)}).Options().Dialer), "the system's: a quarter of an hour")
+	require.Equal(t, 45_000, patience(open(t, shared(t)).Standard().(*redis.Client).Options().Dialer))
 }

@@ -38,7 +38,7 @@ func (c Config) greetMasters(ctx context.Context, cluster *redis.ClusterClient) 
 		errs     []error
 	)
 	err := cluster.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error {
-		err := c.untilReady(ctx, node.Options().Addr, func(ctx context.Context) error { return opened(node.Ping(ctx).Err()) })
+		err := c.untilReady(ctx, node.Options().Addr, func(ctx context.Context) error { return plain(node.Ping(ctx).Err()) })
 		if err == nil {
 			answered.Add(1)
 			return nil
@@ -73,7 +73,7 @@ func (c Config) countMasters(ctx context.Context) (int, error) {
 }
 
 func (c Config) mastersSeenBy(ctx context.Context) (int, error) {
-	rdb := c.newClient(1, false)
+	rdb := c.newClient(1, unmarked)
 	defer func() { _ = rdb.Close() }()
 	defer context.AfterFunc(ctx, func() { _ = rdb.Close() })()
 	masters := make(map[string]bool)
@@ -118,7 +118,7 @@ func (c Config) untilReady(ctx context.Context, addr string, ask func(context.Co
 }
 
 func once(ctx context.Context, ask func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, greetTimeout)
+	ctx, cancel := context.WithTimeout(context.WithValue(ctx, onceKey{}, true), greetTimeout)
 	defer cancel()
 	return ask(ctx)
 }
@@ -136,7 +136,7 @@ func (c Config) diagnosis(err error) string {
 		return fmt.Sprintf("the server refuses the password of user %q", orDefault(c.Username, "default"))
 	case redis.HasErrorPrefix(err, "This instance has cluster support disabled"):
 		return "not a Cluster: Config.Cluster is to be off"
-	case c.MasterName != "" && errors.Is(err, redis.Nil):
+	case errors.Is(err, errNoMaster), c.MasterName != "" && errors.Is(err, redis.Nil):
 		return "the Sentinels know no master of that name"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "nobody listens there"
@@ -185,5 +185,7 @@ func isTLS(err error) bool {
 	_, header := errors.AsType[tls.RecordHeaderError](err)
 	_, alert := errors.AsType[tls.AlertError](err)
 	_, cert := errors.AsType[*tls.CertificateVerificationError](err)
-	return header || alert || cert
+	// A server that misses our certificate says so when the handshake is over here; crypto/tls has no exported type for that.
+	op, ok := errors.AsType[*net.OpError](err)
+	return header || alert || cert || ok && op.Op == "remote error"
 }

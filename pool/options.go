@@ -1,6 +1,8 @@
 package pool
 
 import (
+	"context"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -11,7 +13,7 @@ const (
 	// poolTimeout is how long a command waits for a free connection. go-redis waits for ReadTimeout plus a second, which turns a
 	// pool that is too small into an outage of half a minute.
 	poolTimeout = 5 * time.Second
-	// concurrentDials keeps a restarted server from being met by all connections at once.
+	// concurrentDials keeps a restarted server from being met by all connections at once; it holds per address.
 	concurrentDials = 8
 	// maxLifetime, give or take a tenth, lets connections follow DNS and balancers, and not all at the same time.
 	maxLifetime = time.Hour
@@ -19,17 +21,40 @@ const (
 	controlConnections = 2
 )
 
-// newClient makes a client with so many connections per master. Only Standard is sealed: what Blocking's control client sends may be
-// repeated.
-func (c Config) newClient(connections int, sealed bool) redis.UniversalClient {
-	opt := c.options(connections, sealed)
+// newStandard makes the client that Standard hands out, with so many connections per master.
+func (c Config) newStandard(connections int, all *breakers) redis.UniversalClient {
+	repeater := retry{c.Profile.RetryBudget}
+	if !c.Cluster {
+		client := c.newClient(connections, marked).(*redis.Client)
+		client.AddHook(repeater)
+		client.AddHook(&guard{client: client, breaker: c.newBreaker(c.where(), all, nil)})
+		return client
+	}
+	opt := c.options(connections, sealed).Cluster()
+	var cluster atomic.Pointer[redis.ClusterClient]
+	// A node that doesn't answer may have handed its slots to another.
+	reload := func() {
+		if client := cluster.Load(); client != nil {
+			client.ReloadState(context.Background())
+		}
+	}
+	opt.NewClient = func(opt *redis.Options) *redis.Client {
+		node := redis.NewClient(opt)
+		node.AddHook(&guard{client: node, cluster: true, breaker: c.newBreaker(opt.Addr, all, reload)})
+		return node
+	}
+	client := redis.NewClusterClient(opt)
+	client.AddHook(repeater)
+	cluster.Store(client)
+	return client
+}
+
+// newClient makes a client that is go-redis's own but for its settings.
+func (c Config) newClient(connections int, m marks) redis.UniversalClient {
+	opt := c.options(connections, m)
 	switch {
 	case c.Cluster:
-		cluster := redis.NewClusterClient(opt.Cluster())
-		if sealed {
-			cluster.AddHook(unseal{})
-		}
-		return cluster
+		return redis.NewClusterClient(opt.Cluster())
 	case c.MasterName != "":
 		return redis.NewFailoverClient(opt.Failover())
 	default:
@@ -37,7 +62,7 @@ func (c Config) newClient(connections int, sealed bool) redis.UniversalClient {
 	}
 }
 
-func (c Config) options(connections int, sealed bool) *redis.UniversalOptions {
+func (c Config) options(connections int, m marks) *redis.UniversalOptions {
 	p := c.Profile
 	return &redis.UniversalOptions{
 		Addrs:      c.Addrs,
@@ -50,7 +75,7 @@ func (c Config) options(connections int, sealed bool) *redis.UniversalOptions {
 		SentinelUsername: c.SentinelUsername,
 		SentinelPassword: c.SentinelPassword,
 
-		Dialer:                dialer{tls: c.TLS, keepAlive: p.KeepAlive, sealed: sealed && c.Cluster}.dial,
+		Dialer:                dialer{tls: c.TLS, keepAlive: p.KeepAlive, marks: m, gate: c.dials}.dial,
 		DialTimeout:           dialTimeout,
 		DialerRetries:         1,
 		ReadTimeout:           p.SocketTimeout,

@@ -25,6 +25,10 @@ type Profile struct {
 	// a firewall may have forgotten it, and a command that it swallows can't be repeated safely. Negative: always trusted.
 	HealthCheckInterval time.Duration
 
+	// RetryBudget is how long Standard repeats a command that failed for want of a connection, counted from its start, 100 ms to 1 min;
+	// see [Clients.Standard] for what is repeated. No attempt after the first lasts longer. Negative: nothing is repeated.
+	RetryBudget time.Duration
+
 	// KeepAlive is how a peer that vanished is noticed.
 	KeepAlive KeepAlive
 
@@ -40,6 +44,7 @@ func API() Profile {
 		SocketTimeout:       30 * time.Second,
 		BlockingTimeout:     120 * time.Second,
 		HealthCheckInterval: 30 * time.Second,
+		RetryBudget:         2 * time.Second,
 		KeepAlive:           KeepAlive{Idle: 30 * time.Second, Interval: 5 * time.Second, Probes: 3},
 	}
 }
@@ -53,6 +58,7 @@ func Worker() Profile {
 		SocketTimeout:       60 * time.Second,
 		BlockingTimeout:     300 * time.Second,
 		HealthCheckInterval: 60 * time.Second,
+		RetryBudget:         2 * time.Second,
 		KeepAlive:           API().KeepAlive,
 		envPrefix:           "WORKER_",
 	}
@@ -64,6 +70,7 @@ const (
 	leastSocketTimeout, mostSocketTimeout     = 100 * time.Millisecond, 10 * time.Minute
 	leastBlockingTimeout, mostBlockingTimeout = time.Second, time.Hour
 	leastHealthCheck, mostHealthCheck         = time.Second, time.Hour
+	leastRetryBudget, mostRetryBudget         = 100 * time.Millisecond, time.Minute
 )
 
 func (p Profile) withDefaults() Profile {
@@ -73,6 +80,7 @@ func (p Profile) withDefaults() Profile {
 	p.SocketTimeout = orDefault(p.SocketTimeout, api.SocketTimeout)
 	p.BlockingTimeout = orDefault(p.BlockingTimeout, api.BlockingTimeout)
 	p.HealthCheckInterval = orDefault(p.HealthCheckInterval, api.HealthCheckInterval)
+	p.RetryBudget = orDefault(p.RetryBudget, api.RetryBudget)
 	if p.KeepAlive.Idle >= 0 {
 		p.KeepAlive.Idle = orDefault(p.KeepAlive.Idle, api.KeepAlive.Idle)
 		p.KeepAlive.Interval = orDefault(p.KeepAlive.Interval, api.KeepAlive.Interval)
@@ -100,6 +108,9 @@ func (p Profile) validate() error {
 	if p.HealthCheckInterval >= 0 {
 		errs = append(errs, inRange("Profile.HealthCheckInterval", p.HealthCheckInterval, leastHealthCheck, mostHealthCheck, api.HealthCheckInterval))
 	}
+	if p.RetryBudget >= 0 {
+		errs = append(errs, inRange("Profile.RetryBudget", p.RetryBudget, leastRetryBudget, mostRetryBudget, api.RetryBudget))
+	}
 	if k := p.KeepAlive; k.Idle >= 0 {
 		errs = append(errs,
 			inRange("Profile.KeepAlive.Idle", k.Idle, time.Second, 2*time.Hour, api.KeepAlive.Idle),
@@ -110,7 +121,7 @@ func (p Profile) validate() error {
 	return errors.Join(errs...)
 }
 
-func inRange[T int | time.Duration](field string, value, least, most, preset T) error {
+func inRange[T int | float64 | time.Duration](field string, value, least, most, preset T) error {
 	if value >= least && value <= most {
 		return nil
 	}

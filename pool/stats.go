@@ -15,6 +15,8 @@ type Stats struct {
 	Stale       uint32  `json:"stale"`        // closed because they failed, had ended or were too old
 
 	Blocking BlockingStats `json:"blocking"`
+
+	Breaker []BreakerStats `json:"breaker"` // of each node that Standard talks to; empty if it is off
 }
 
 // BlockingStats are the connections of Blocking.
@@ -42,5 +44,6 @@ func (c *Clients) Stats() Stats {
 		Timeouts:             s.Timeouts,
 		Stale:                s.StaleConns,
 		Blocking:             c.blocking.shelf.stats(),
+		Breaker:              c.breakers.stats(),
 	}
 }

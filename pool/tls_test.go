@@ -138,7 +138,7 @@ func TestClients_DeadIdleTLSConnections(t *testing.T) {
 	require.Equal(t, misses, c.Stats().Misses, "a good idle connection is used")
 	srv.hangUp()
 	for range 10 {
-		require.NoError(t, c.Standard().Ping(t.Context()).Err(), "no idle connection of before is used")
+		require.NoError(t, c.Standard().Incr(t.Context(), "dead-idle").Err(), "no idle connection of before is used")
 	}
 }
 

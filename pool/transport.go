@@ -1,12 +1,10 @@
 package pool
 
 import (
-	"context"
 	"errors"
 	"net"
+	"sync/atomic"
 	"syscall"
-
-	"github.com/redis/go-redis/v9"
 )
 
 // transport is the connection as go-redis sees it.
@@ -14,11 +12,17 @@ type transport struct {
 	net.Conn
 	socket net.Conn // the one below TLS
 	opaque bool     // TLS lies between
-
-	// sealed hides the kind of an I/O error. go-redis repeats a command in a Cluster whenever it recognizes the error as one of the
-	// network's, even if the server may have run the command already, and there is no setting against that.
-	sealed bool
+	marks  marks
 }
+
+// marks is what a transport does to the errors of Read and Write.
+type marks int
+
+const (
+	unmarked marks = iota // nothing
+	marked                // they become a linkError
+	sealed                // that hides its cause as well: see linkError
+)
 
 // errIdleData is the verdict on an idle TLS connection that was sent something: nobody asked, so it is a goodbye.
 var errIdleData = errors.New("pool: the server ended an idle connection")
@@ -38,53 +42,60 @@ func (t *transport) SyscallConn() (syscall.RawConn, error) {
 
 func (t *transport) Read(p []byte) (int, error) {
 	n, err := t.Conn.Read(p)
-	return n, t.seal(err)
+	return n, t.mark(err)
 }
 
 func (t *transport) Write(p []byte) (int, error) {
 	n, err := t.Conn.Write(p)
-	return n, t.seal(err)
+	return n, t.mark(err)
 }
 
-func (t *transport) seal(err error) error {
-	if err == nil || !t.sealed {
+func (t *transport) mark(err error) error {
+	if err == nil || t.marks == unmarked {
 		return err
 	}
-	return &sealedError{err}
+	return &linkError{cause: err, sealed: t.marks == sealed}
 }
 
-// sealedError has no Unwrap on purpose: see transport.sealed.
-type sealedError struct{ cause error }
+// linkError is a failure on an established connection: what was sent may have been executed.
+//
+// A sealed one doesn't show its cause. go-redis repeats a command in a Cluster whenever it recognizes the error as one of the
+// network's, even if the server may have run the command already, and there is no setting against that.
+type linkError struct {
+	cause  error
+	sealed bool
 
-func (e *sealedError) Error() string { return e.cause.Error() }
-
-// unseal gives errors their kind back once go-redis has decided not to repeat the command.
-type unseal struct{}
-
-func (unseal) DialHook(next redis.DialHook) redis.DialHook { return next }
-
-func (unseal) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error { return opened(next(ctx, cmd)) }
+	judged atomic.Bool // a transaction meets the failure of its connection again with each command
 }
 
-func (unseal) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return func(ctx context.Context, cmds []redis.Cmder) error {
-		err := next(ctx, cmds)
-		if err != nil {
-			for _, cmd := range cmds {
-				cmd.SetErr(opened(cmd.Err()))
-			}
-		}
-		return opened(err)
-	}
-}
+func (e *linkError) Error() string { return e.cause.Error() }
 
-func opened(err error) error {
-	if err == nil {
+// Unwrap returns a list because go-redis peels off one layer of what errors.Unwrap sees from a failed handshake.
+func (e *linkError) Unwrap() []error {
+	if e.sealed {
 		return nil
 	}
-	if s, ok := errors.AsType[*sealedError](err); ok {
-		return s.cause
+	return []error{e.cause}
+}
+
+// dialError is a failure to connect, the handshake included: nothing was sent.
+type dialError struct{ cause error }
+
+func (e *dialError) Error() string   { return e.cause.Error() }
+func (e *dialError) Unwrap() []error { return []error{e.cause} }
+
+// queueError hides redis.ErrPoolTimeout from a Cluster client, which would wait for a connection three more times.
+type queueError struct{ cause error }
+
+func (e *queueError) Error() string { return e.cause.Error() }
+
+// plain takes off what this package put around an error, once nobody is left to be kept from seeing it.
+func plain(err error) error {
+	if e, ok := errors.AsType[*linkError](err); ok {
+		return e.cause
+	}
+	if e, ok := errors.AsType[*queueError](err); ok {
+		return e.cause
 	}
 	return err
 }

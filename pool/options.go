@@ -28,6 +28,7 @@ func (c Config) newClient(connections int, sealed bool) redis.UniversalClient {
 		cluster := redis.NewClusterClient(opt.Cluster())
 		if sealed {
 			cluster.AddHook(unseal{})
+			cluster.AddHook(sendOnce{})
 		}
 		return cluster
 	case c.MasterName != "":

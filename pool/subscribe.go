@@ -190,7 +190,10 @@ func (s *Subscription) run() {
 func (s *Subscription) messages() <-chan *redis.Message {
 	out := make(chan *redis.Message)
 	go func() {
-		defer close(out)
+		defer func() {
+			<-s.ended
+			close(out)
+		}()
 		for e := range s.events {
 			if e.message == nil {
 				continue

@@ -154,14 +154,16 @@ func TestPipeline_Refusals(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.Standard().Del(t.Context(), k+":count")
-			pipe := c.Pipeline().Pipeline()
+			pipelined := c.Pipeline().Pipelined
 			if tt.tx {
-				pipe = c.Pipeline().TxPipeline()
+				pipelined = c.Pipeline().TxPipelined
 			}
-			for _, fill := range tt.fill {
-				fill(pipe)
-			}
-			_, err := pipe.Exec(t.Context())
+			_, err := pipelined(t.Context(), func(p redis.Pipeliner) error {
+				for _, fill := range tt.fill {
+					fill(p)
+				}
+				return nil
+			})
 			e := asBatchError(t, err)
 			require.Len(t, e.Refused, tt.refused)
 			require.Empty(t, e.Unknown)

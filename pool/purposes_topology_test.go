@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"sync"
 	"testing"
 	"time"
@@ -180,7 +181,9 @@ func (n *inCluster) silentNode(t *testing.T) {
 
 func (n *inCluster) subscriptions(t *testing.T) {
 	k := key(t)
-	h := listen(t, n.c, k)
+	cfg := n.cfg
+	cfg.ClientName = "hears"
+	h := listen(t, open(t, cfg), k)
 	direct := make(map[string]*redis.Client)
 	for i, server := range n.Nodes {
 		rdb := redis.NewClient(&redis.Options{Addr: server.Addr()})
@@ -188,6 +191,7 @@ func (n *inCluster) subscriptions(t *testing.T) {
 		direct[server.Addr()] = rdb
 		h.awaitMessage(t, rdb, k, fmt.Sprint("from ", i))
 	}
+	n.awaitProof(t, h.sub.Stats().Node)
 	for _, server := range n.Nodes {
 		if server.Addr() == h.sub.Stats().Node {
 			delete(direct, server.Addr())
@@ -199,6 +203,15 @@ func (n *inCluster) subscriptions(t *testing.T) {
 	for addr, rdb := range direct {
 		h.awaitMessage(t, rdb, k, "still from "+addr)
 	}
+}
+
+// awaitProof waits until a subscription has outlived some questions for a sign of life.
+func (n *inCluster) awaitProof(t *testing.T, node string) {
+	t.Helper()
+	rdb := redis.NewClient(&redis.Options{Addr: node})
+	defer func() { _ = rdb.Close() }()
+	old := regexp.MustCompile(` name=hears age=([2-9]|\d\d) .* sub=1 .* cmd=ping `)
+	require.Eventually(t, func() bool { return old.MatchString(rdb.ClientList(t.Context()).Val()) }, 20*time.Second, 10*time.Millisecond)
 }
 
 func TestSentinel_Purposes(t *testing.T) {

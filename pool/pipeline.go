@@ -114,6 +114,10 @@ func execWith(ctx context.Context, queued redis.Pipeliner) error {
 		queued.Discard()
 		return ErrNotSent
 	}
+	// A command may have been left out of another batch. go-redis sets an error only where there is none.
+	for _, cmd := range queued.Cmds() {
+		cmd.SetErr(nil)
+	}
 	_, err := queued.Exec(ctx)
 	return err
 }

@@ -214,6 +214,18 @@ func TestPipeline_LostReplies(t *testing.T) {
 				require.Equal(t, i >= tt.unknown, errors.Is(cmd.Err(), pool.ErrNotSent), cmd.Err())
 			}
 			require.Equal(t, tt.ran, ran(t, plain, k, 5))
+
+			if len(e.NotSent) == 0 {
+				return
+			}
+			proxy.Pass()
+			warmUp(t, c, 2)
+			proxy.DropReplies()
+			again := c.Pipeline().Pipeline()
+			require.NoError(t, again.BatchProcess(t.Context(), e.NotSent...))
+			_, err = again.Exec(t.Context())
+			require.Len(t, asBatchError(t, err).Unknown, tt.notSent, "now they were sent")
+			require.Equal(t, []int{1, 1, 1, 1, 1}, ran(t, plain, k, 5))
 		})
 	}
 }

@@ -174,7 +174,7 @@ func TestSubscribe_RestartIsAGap(t *testing.T) {
 	require.Equal(t, 1, strings.Count(logged.String(), "subscribed again"))
 }
 
-// go-redis's own PubSub hears nothing for ever and says nothing: see the package comment.
+// Nothing tells a client of such a connection but its own questions.
 func TestSubscribe_HalfOpenIsAGap(t *testing.T) {
 	t.Parallel()
 	proxy := testserver.StartProxy(t, sharedAddr(t))

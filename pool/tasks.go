@@ -22,9 +22,10 @@ import (
 //
 // All names are 1 to 512 bytes without braces and line breaks.
 //
-// Where an error says that there was no answer, the call may have had its effect; which calls may simply be made again is said with each.
+// Where an error says that there was no answer, the call may have had its effect; which calls may simply be made again is said with
+// each. Redis replicates after it has answered: a failover may undo what was done right before it.
 type Tasks struct {
-	// Prefix takes the place of "tasks" in all keys. A copy of Tasks may have another: set it before use.
+	// Prefix takes the place of "tasks" in all keys; want no braces. A copy of Tasks may have another: set it before use.
 	Prefix string
 
 	rdb redis.UniversalClient

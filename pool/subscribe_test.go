@@ -307,3 +307,52 @@ func TestSubscribe_NotInForce(t *testing.T) {
 	require.ErrorContains(t, err, "not in force after 10s")
 	require.ErrorContains(t, err, "connection refused")
 }
+
+// Close comes while others are about to subscribe.
+func TestSubscribe_RacesClose(t *testing.T) {
+	t.Parallel()
+	cfg, k := shared(t), key(t)
+	cfg.ClientName = "races-close"
+	watcher := open(t, shared(t)).Standard()
+	c := open(t, cfg)
+	started := make(chan struct{}, 1000)
+	var wg sync.WaitGroup
+	for range 10 {
+		wg.Go(func() {
+			for {
+				sub, err := c.Subscribe(t.Context(), k)
+				if err != nil {
+					require.ErrorIs(t, err, redis.ErrClosed)
+					return
+				}
+				select {
+				case started <- struct{}{}:
+				default:
+				}
+				if len(started)%2 == 0 {
+					require.NoError(t, sub.Close())
+				}
+			}
+		})
+	}
+	for range 30 {
+		<-started
+	}
+	require.NoError(t, c.Close())
+	wg.Wait()
+	require.Eventually(t, func() bool {
+		return !strings.Contains(watcher.ClientList(t.Context()).Val(), " name=races-close ")
+	}, 10*time.Second, 5*time.Millisecond)
+}
+
+func TestSubscribe_TLS(t *testing.T) {
+	t.Parallel()
+	s := serveTLS(t, sharedAddr(t))
+	c, k := open(t, pool.Config{Addr: s.addr, TLS: s.client, Profile: quickly}), key(t)
+	plain := open(t, shared(t)).Standard()
+	h := listen(t, c, k)
+	h.awaitMessage(t, plain, k, "before")
+	s.hangUp()
+	h.awaitGap(t)
+	h.awaitMessage(t, plain, k, "after")
+}

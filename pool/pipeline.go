@@ -2,7 +2,6 @@ package pool
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -51,7 +50,7 @@ func (p Pipeline) Pipelined(ctx context.Context, fill func(redis.Pipeliner) erro
 
 // TxPipeline returns a transaction to be filled, for MULTI and EXEC: all its commands run and none in between, or, if the server refuses one
 // when it is queued, none run at all. One that fails when it runs doesn't undo the others. In a Cluster all keys have to be in one slot:
-// otherwise Exec sends nothing, and its error is redis.ErrCrossSlot.
+// otherwise Exec sends nothing, and its error is redis.ErrCrossSlot. What depends on something read before is for Watch of Standard.
 func (p Pipeline) TxPipeline() redis.Pipeliner {
 	return &batch{Pipeliner: p.rdb.TxPipeline(), limits: p, whole: true}
 }
@@ -94,11 +93,10 @@ func (b *batch) inChunks(ctx context.Context, cmds []redis.Cmder) error {
 		if err := b.Pipeliner.BatchProcess(ctx, chunk...); err != nil {
 			return err
 		}
-		err := execWith(ctx, b.Pipeliner)
-		sent += len(chunk)
-		if failed == nil || errors.Is(failed, redis.Nil) {
+		if err := execWith(ctx, b.Pipeliner); err != nil {
 			failed = err
 		}
+		sent += len(chunk)
 		if i := slices.IndexFunc(chunk, unanswered); i >= 0 {
 			skip(cmds[sent:], fmt.Errorf("%w: %w", ErrNotSent, chunk[i].Err()))
 			break

@@ -92,13 +92,24 @@ func TestSubscribe_Channel(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, c.Standard().Publish(t.Context(), k, "one").Err(), "heard without any wait")
 	require.NoError(t, c.Standard().Publish(t.Context(), k+"2", "two").Err())
-	require.Equal(t, &redis.Message{Channel: k, Payload: "one"}, <-sub.Channel())
-	require.Equal(t, &redis.Message{Channel: k + "2", Payload: "two"}, <-sub.Channel())
+	require.Equal(t, &redis.Message{Channel: k, Payload: "one"}, receive(t, sub))
+	require.Equal(t, &redis.Message{Channel: k + "2", Payload: "two"}, receive(t, sub))
 	require.Equal(t, pool.SubscriptionStats{Node: sharedAddr(t), Messages: 2}, sub.Stats())
 	require.NoError(t, sub.Close())
 	_, more := <-sub.Channel()
 	require.False(t, more)
 	require.NoError(t, sub.Close(), "again")
+}
+
+func receive(t *testing.T, sub *pool.Subscription) *redis.Message {
+	t.Helper()
+	select {
+	case msg := <-sub.Channel():
+		return msg
+	case <-time.After(20 * time.Second):
+		require.Fail(t, "no message")
+		return nil
+	}
 }
 
 func TestSubscribe_Patterns(t *testing.T) {

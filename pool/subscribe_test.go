@@ -168,6 +168,7 @@ func TestSubscribe_RestartIsAGap(t *testing.T) {
 	h.awaitMessage(t, c.Standard(), "ch", "before")
 	begin := time.Now()
 	srv.Kill()
+	require.Eventually(t, func() bool { return strings.Contains(h.sub.Stats().LastError, "refused") }, 20*time.Second, time.Millisecond)
 	srv.Start()
 	gap := h.awaitGap(t)
 	require.Less(t, gap.Since.Sub(begin), time.Duration(0))

@@ -218,6 +218,7 @@ func TestSubscribe_SlowReader(t *testing.T) {
 		publish()
 	}
 	require.Equal(t, 100, awaitQueued(t, sub, 100).Queued)
+	defer time.AfterFunc(20*time.Second, func() { _ = sub.Close() }).Stop() // nothing comes any more
 	next, gaps := 0, 0
 	for msg, gap := range sub.All() {
 		if gap != nil {

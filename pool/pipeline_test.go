@@ -235,7 +235,7 @@ func TestPipeline_NotSent(t *testing.T) {
 	proxy := testserver.StartProxy(t, sharedAddr(t))
 	c, k := open(t, pool.Config{Addr: proxy.Addr(), Profile: pool.Profile{MaxConnections: 1}}), key(t)
 	plain := open(t, shared(t)).Standard()
-	exec := func(t *testing.T, ctx context.Context, p pool.Pipeline) error { //nolint:revive // the test comes first
+	exec := func(ctx context.Context, t *testing.T, p pool.Pipeline) error {
 		t.Helper()
 		pipe := p.Pipeline()
 		increments(t, pipe, k, 3)
@@ -248,27 +248,27 @@ func TestPipeline_NotSent(t *testing.T) {
 	t.Run("ctx has ended", func(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		cancel(errStop)
-		require.ErrorIs(t, exec(t, ctx, c.Pipeline()), errStop)
+		require.ErrorIs(t, exec(ctx, t, c.Pipeline()), errStop)
 	})
 	t.Run("no connection came free", func(t *testing.T) {
 		require.NoError(t, c.Standard().(*redis.Client).Watch(t.Context(), func(tx *redis.Tx) error {
 			require.NoError(t, tx.Ping(t.Context()).Err()) // takes the one
 			p := c.Pipeline()
 			p.Timeout = 50 * time.Millisecond
-			require.ErrorIs(t, exec(t, t.Context(), p), context.DeadlineExceeded)
+			require.ErrorIs(t, exec(t.Context(), t, p), context.DeadlineExceeded)
 			return nil
 		}))
 	})
 	t.Run("nobody listens", func(t *testing.T) {
 		proxy.Refuse()
-		_ = exec(t, t.Context(), c.Pipeline())
+		_ = exec(t.Context(), t, c.Pipeline())
 		proxy.Pass()
 	})
 	require.Equal(t, []int{0, 0, 0}, ran(t, plain, k, 3))
 	t.Run("closed", func(t *testing.T) {
 		other := open(t, shared(t))
 		require.NoError(t, other.Close())
-		require.ErrorIs(t, exec(t, t.Context(), other.Pipeline()), redis.ErrClosed)
+		require.ErrorIs(t, exec(t.Context(), t, other.Pipeline()), redis.ErrClosed)
 	})
 }
 

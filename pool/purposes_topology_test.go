@@ -27,6 +27,7 @@ type inCluster struct {
 // owner returns the server that holds a key, and another.
 func (n *inCluster) owner(t *testing.T, k string) (owner, other *testserver.Redis) {
 	t.Helper()
+	t.Helper()
 	node, err := n.rdb.MasterForKey(t.Context(), k)
 	require.NoError(t, err)
 	for _, server := range n.Nodes {
@@ -54,6 +55,7 @@ func TestCluster_Purposes(t *testing.T) {
 }
 
 func (n *inCluster) batches(t *testing.T) {
+	t.Helper()
 	k := key(t)
 	p := n.c.Pipeline()
 	p.Chunk = 100
@@ -68,6 +70,7 @@ func (n *inCluster) batches(t *testing.T) {
 }
 
 func (n *inCluster) transactions(t *testing.T) {
+	t.Helper()
 	k := key(t)
 	_, err := n.c.Pipeline().TxPipelined(t.Context(), func(p redis.Pipeliner) error {
 		increments(t, p, k, 3)
@@ -88,6 +91,7 @@ func (n *inCluster) transactions(t *testing.T) {
 
 // While a slot moves, commands on keys on both sides are refused: and go-redis alone repeats what was sent along with them.
 func (n *inCluster) tryAgain(t *testing.T) {
+	t.Helper()
 	k := key(t)
 	owner, other := n.owner(t, k)
 	source, target := redis.NewClient(&redis.Options{Addr: owner.Addr()}), redis.NewClient(&redis.Options{Addr: other.Addr()})
@@ -129,6 +133,7 @@ func (n *inCluster) tryAgain(t *testing.T) {
 }
 
 func (n *inCluster) tasks(t *testing.T) {
+	t.Helper()
 	tasks := tasksOf(t, n.c)
 	task := pool.Task{}
 	k := tasks.Prefix + ":task:{7}"
@@ -156,6 +161,7 @@ func (n *inCluster) tasks(t *testing.T) {
 }
 
 func (n *inCluster) silentNode(t *testing.T) {
+	t.Helper()
 	silent, answering := keyOn(t, n.rdb, n.Nodes[0].Addr()), keyOn(t, n.rdb, n.Nodes[1].Addr())
 	for _, k := range []string{silent, answering} {
 		warmUpNode(t, n.rdb, k)
@@ -180,6 +186,7 @@ func (n *inCluster) silentNode(t *testing.T) {
 }
 
 func (n *inCluster) subscriptions(t *testing.T) {
+	t.Helper()
 	k := key(t)
 	cfg := n.cfg
 	cfg.ClientName = "hears"

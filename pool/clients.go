@@ -16,6 +16,8 @@ type Clients struct {
 	blocking *Blocking
 	breakers breakers
 	masters  int
+
+	subscriptions subscriptions
 }
 
 // Open connects, and returns when the server has answered, or one error that names the address and what was wrong there: after 10
@@ -60,9 +62,10 @@ func (c *Clients) Standard() redis.UniversalClient { return c.standard }
 // Blocking is the client for commands that wait.
 func (c *Clients) Blocking() *Blocking { return c.blocking }
 
-// Close ends waiting Blocking calls, waits for them (a second or so at most, if the server doesn't answer) and closes all
-// connections. Commands of Standard that are under way fail. It may be called again.
+// Close ends subscriptions and waiting Blocking calls, waits for them (a second or so at most, if the server doesn't answer) and closes
+// all connections. Commands of Standard that are under way fail. It may be called again.
 func (c *Clients) Close() error {
+	c.subscriptions.close()
 	errs := []error{c.blocking.close(), c.standard.Close()}
 	for i, err := range errs {
 		if errors.Is(err, redis.ErrClosed) {

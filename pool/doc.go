@@ -20,6 +20,8 @@
 //     Cluster doesn't stop the others. At most 8 connections at a time are being made to an address.
 //   - Contexts are obeyed: their deadlines bound reads, writes and the wait for a connection. In Standard, cancellation takes effect between
 //     those steps; in Blocking, within 50 ms on a live connection, and what had arrived by then is returned.
+//   - A batch of Pipeline says which of its commands were refused, which may have run and which were not sent. A state of Tasks changes by
+//     compare-and-set with a fencing token. A subscription proves that it is alive and tells its gaps.
 //   - A peer that vanished is noticed by keepalive and, on Linux, TCP_USER_TIMEOUT; an idle connection that ended or was
 //     idle for too long is replaced before use, with TLS too (on Windows by age alone).
 //   - No error, log line or printed Config shows a secret.
@@ -30,10 +32,11 @@
 //
 // An element that BLPop takes off a list is lost if the connection dies with the reply on its way: where that matters, use BLMove
 // or a stream with a consumer group. Subscriptions made with Standard are go-redis's own, with connections outside the
-// profile's number. A Cluster that grows after Open gets as many connections per new master as the others have.
+// profile's number: Subscribe is the one that knows whether it hears. There are no sharded subscriptions. A Cluster that grows after
+// Open gets as many connections per new master as the others have.
 //
 // # Concurrency and shutdown
 //
-// Everything here may be used by many goroutines at once. Nothing runs in the background but what go-redis itself starts (the
-// watch over Sentinels). Close ends waiting Blocking calls and returns when they have.
+// Everything here may be used by many goroutines at once. Nothing runs in the background but subscriptions and what go-redis
+// itself starts (the watch over Sentinels). Close ends subscriptions and waiting Blocking calls and returns when they have.
 package pool

@@ -45,6 +45,7 @@ func (c Config) newStandard(connections int, all *breakers) redis.UniversalClien
 	}
 	client := redis.NewClusterClient(opt)
 	client.AddHook(repeater)
+	client.AddHook(sendOnce{})
 	cluster.Store(client)
 	return client
 }

@@ -52,6 +52,8 @@ type Config struct {
 
 	// Logger is where Open says what it found. Default: slog.Default().
 	Logger *slog.Logger
+
+	sockets *sockets // takes note of connections; nil: nobody does
 }
 
 // String shows where the Config leads to, and no secret.

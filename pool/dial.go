@@ -17,6 +17,7 @@ type dialer struct {
 	tls       *tls.Config
 	keepAlive KeepAlive
 	sealed    bool // see transport
+	sockets   *sockets
 }
 
 func (d dialer) dial(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -34,6 +35,9 @@ func (d dialer) dial(ctx context.Context, network, addr string) (net.Conn, error
 			return nil, err
 		}
 		t.Conn, t.opaque = secure, true
+	}
+	if d.sockets != nil {
+		return d.sockets.keep(t, addr), nil
 	}
 	return t, nil
 }

@@ -50,7 +50,7 @@ func (c Config) options(connections int, sealed bool) *redis.UniversalOptions {
 		SentinelUsername: c.SentinelUsername,
 		SentinelPassword: c.SentinelPassword,
 
-		Dialer:                dialer{tls: c.TLS, keepAlive: p.KeepAlive, sealed: sealed && c.Cluster}.dial,
+		Dialer:                dialer{tls: c.TLS, keepAlive: p.KeepAlive, sealed: sealed && c.Cluster, sockets: c.sockets}.dial,
 		DialTimeout:           dialTimeout,
 		DialerRetries:         1,
 		ReadTimeout:           p.SocketTimeout,

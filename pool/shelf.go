@@ -68,11 +68,15 @@ func (s *shelf) give(node *redis.Client, conn *redisblock.Conn) {
 func (s *shelf) close() {
 	s.mu.Lock()
 	s.closed = true
-	var gone []*redisblock.Conn
-	for len(s.idle) > 0 {
-		gone = append(gone, s.removeLocked(0))
-		s.open--
-	}
+	gone := s.emptyLocked()
+	s.mu.Unlock()
+	closeAll(gone)
+}
+
+// clear closes the idle connections.
+func (s *shelf) clear() {
+	s.mu.Lock()
+	gone := s.emptyLocked()
 	s.mu.Unlock()
 	closeAll(gone)
 }
@@ -86,6 +90,14 @@ func (s *shelf) stats() BlockingStats {
 		AvailableConnections: len(s.idle),
 		InUseConnections:     s.open - len(s.idle),
 	}
+}
+
+func (s *shelf) emptyLocked() (gone []*redisblock.Conn) {
+	for len(s.idle) > 0 {
+		gone = append(gone, s.removeLocked(0))
+		s.open--
+	}
+	return gone
 }
 
 func (s *shelf) expiredLocked() (gone []*redisblock.Conn) {

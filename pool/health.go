@@ -61,16 +61,17 @@ const healthLimit = checkTimeout + time.Second
 func (c *Clients) Health(ctx context.Context) Health {
 	ctx, cancel := context.WithTimeout(ctx, healthLimit)
 	defer cancel()
-	return c.healthOf(c.monitor.recent(ctx))
-}
-
-// healthOf adds what is known without asking.
-func (c *Clients) healthOf(r *report) Health {
-	h := Health{Nodes: r.nodes, CheckedAt: r.at, Stats: c.Stats()}
-	h.Status, h.Reasons = r.verdict(c.cfg)
+	h := c.healthOf(c.monitor.recent(ctx))
 	if full, yes := h.Stats.exhausted(); yes {
 		h.worsen(StatusDegraded, fmt.Sprintf("all %d connections%s are in use, and %d commands wait", full.MaxConnections, at(full.Addr), full.Waiting))
 	}
+	return h
+}
+
+// healthOf is the report, and the connections as they are now.
+func (c *Clients) healthOf(r *report) Health {
+	h := Health{Nodes: r.nodes, CheckedAt: r.at, Stats: c.Stats()}
+	h.Status, h.Reasons = r.verdict(c.cfg)
 	return h
 }
 

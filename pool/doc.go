@@ -22,6 +22,15 @@
 //     idle for too long is replaced before use, with TLS too (on Windows by age alone).
 //   - No error, log line or printed Config shows a secret.
 //
+// # Watching
+//
+// Run checks every master on a connection of its own and logs what an operator needs to know, once per episode. Health and
+// HealthHandler say how Redis is, Stats and StatsHandler what the connections do. All of it is optional.
+//
+//	wg.Go(func() { _ = clients.Run(ctx) })
+//	mux.Handle("/health", clients.HealthHandler())
+//	mux.Handle("/api/v1/redis/pool-stats", clients.StatsHandler())
+//
 // # What it doesn't do
 //
 // An element that BLPop takes off a list is lost if the connection dies with the reply on its way: where that matters, use BLMove
@@ -30,6 +39,6 @@
 //
 // # Concurrency and shutdown
 //
-// Everything here may be used by many goroutines at once. Nothing runs in the background but what go-redis itself starts (the
-// watch over Sentinels). Close ends waiting Blocking calls and returns when they have.
+// Everything here may be used by many goroutines at once. Without Run nothing runs in the background but what go-redis itself starts (the
+// watch over Sentinels). Close ends Run and waiting Blocking calls, and returns when the latter have.
 package pool

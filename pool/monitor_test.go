@@ -140,8 +140,6 @@ func TestRun_PoolExhausted(t *testing.T) {
 	release()
 	done.Wait()
 	require.Equal(t, pool.StatusOK, c.Health(t.Context()).Status)
-	awaitLog(t, log, "connections are free again")
-	require.Contains(t, log.String(), "most_waiting=3")
 	require.Equal(t, 1, strings.Count(log.String(), "commands wait"), "once for the episode")
 }
 
@@ -150,40 +148,29 @@ func TestRun_ClosesDeadIdleConnections(t *testing.T) {
 	t.Parallel()
 	srv := testserver.StartRedis(t, testserver.RedisConfig{})
 	front := serveTLS(t, srv.Addr())
-	for name, cfg := range map[string]pool.Config{
-		"plain": {Addr: srv.Addr()},
-		"TLS":   {Addr: front.addr, TLS: front.client},
-	} {
-		cfg.Profile = pool.Profile{HealthCheckInterval: time.Second}
-		// Nothing of the following may be due to age.
-		cfg.Profile.MaxConnections = 12
-		c, _ := watched(t, cfg)
-		t.Run(name, func(t *testing.T) {
-			warmUp(t, c, 10)
-			require.Equal(t, pool.StatusOK, c.Health(t.Context()).Status)
-			if name == "TLS" {
-				front.hangUp()
-			} else {
-				srv.Restart()
-			}
-			require.Eventually(t, func() bool {
-				s := c.Stats()
-				return s.CreatedConnections == 0 && s.AvailableConnections == 0
-			}, 10*time.Second, 10*time.Millisecond)
-			for range 10 {
-				require.NoError(t, c.Standard().Ping(t.Context()).Err())
-			}
-			require.Equal(t, 1, c.Stats().CreatedConnections)
-		})
+	overTLS, _ := watched(t, pool.Config{Addr: front.addr, TLS: front.client, Profile: often()})
+	plain, _ := watched(t, pool.Config{Addr: srv.Addr(), Profile: often()})
+	warmUp(t, overTLS, 10)
+	warmUp(t, plain, 10)
+	front.hangUp()
+	srv.Restart()
+	for _, c := range []*pool.Clients{overTLS, plain} {
+		require.Eventually(t, func() bool {
+			s := c.Stats()
+			return s.CreatedConnections == 0 && s.AvailableConnections == 0
+		}, 10*time.Second, 10*time.Millisecond)
+		for range 10 {
+			require.NoError(t, c.Standard().Ping(t.Context()).Err())
+		}
+		require.Equal(t, 1, c.Stats().CreatedConnections)
 	}
 }
 
 func TestRun_StandaloneChangesItsRole(t *testing.T) {
 	t.Parallel()
 	srv, other := testserver.StartRedis(t, testserver.RedisConfig{}), testserver.StartRedis(t, testserver.RedisConfig{})
-	c, log := watched(t, pool.Config{Addr: srv.Addr(), Profile: pool.Profile{HealthCheckInterval: time.Hour}})
+	c, log := watched(t, pool.Config{Addr: srv.Addr(), Profile: often()})
 	before := c.Standard().ClientID(t.Context()).Val()
-	require.Equal(t, before, c.Standard().ClientID(t.Context()).Val(), "a connection is used again")
 	_, err := c.Blocking().BLPop(t.Context(), time.Millisecond, "absent")
 	require.ErrorIs(t, err, redis.Nil)
 	require.Equal(t, 1, c.Stats().Blocking.AvailableConnections)
@@ -193,10 +180,14 @@ func TestRun_StandaloneChangesItsRole(t *testing.T) {
 	host, port, err := net.SplitHostPort(other.Addr())
 	require.NoError(t, err)
 	require.NoError(t, admin.Do(t.Context(), "REPLICAOF", host, port).Err())
-	h := awaitStatus(t, c, pool.StatusDegraded)
+	var h pool.Health
+	require.Eventually(t, func() bool {
+		id := c.Standard().ClientID(t.Context()).Val() // which keeps the connection from being replaced for its age
+		h = c.Health(t.Context())
+		return h.Status == pool.StatusDegraded && id != before
+	}, 10*time.Second, 10*time.Millisecond, "connections are made anew")
 	require.Equal(t, "replica", h.Nodes[0].Role)
 	require.Contains(t, h.Reasons[0], "was a master and is a replica now")
-	require.NotEqual(t, before, c.Standard().ClientID(t.Context()).Val(), "connections were made anew")
 	require.Zero(t, c.Stats().Blocking.AvailableConnections)
 
 	require.NoError(t, admin.Do(t.Context(), "REPLICAOF", "NO", "ONE").Err())

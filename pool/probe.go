@@ -27,12 +27,18 @@ type probe struct {
 }
 
 // mostUnheard is where the probe stops asking.
-const mostUnheard = 3
+const mostUnheard = 2
 
 // ask returns what the node says. A connection that was open may have died of old age, so another is tried before the node counts as down.
+//
+// Behind Sentinels each question has its own: a master that they have replaced may take itself for the master for another ten
+// seconds. To connect is to ask them, which has go-redis follow a failover even if it has missed the news.
 func (p *probe) ask(ctx context.Context, cfg Config) NodeHealth {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
+	if p.follows {
+		defer p.close()
+	}
 	if p.link != nil {
 		half, cancel := context.WithTimeout(ctx, checkTimeout/2)
 		n, err := p.question(half, cfg.Cluster)

@@ -32,8 +32,11 @@ func TestRun_LogsEachEpisodeOnce(t *testing.T) {
 		health pool.Health
 		want   []string
 	}{
-		{0, pool.Health{Status: pool.StatusOK, Nodes: []pool.NodeHealth{{Addr: "a:1", Role: "master", Version: "redis 7"}}},
-			[]string{`INFO msg="pool: watching Redis" status=ok nodes="a:1 master redis 7" interval=1s max_connections=0`}},
+		{
+			0,
+			pool.Health{Status: pool.StatusOK, Nodes: []pool.NodeHealth{{Addr: "a:1", Role: "master", Version: "redis 7"}}},
+			[]string{`INFO msg="pool: watching Redis" status=ok nodes="a:1 master redis 7" interval=1s max_connections=0`},
+		},
 		{1, pool.Health{Status: pool.StatusOK}, nil},
 		{2, pool.Health{Status: pool.StatusDegraded, Reasons: []string{"one", "two"}}, []string{`WARN msg="pool: Redis is degraded" reasons="one; two"`}},
 		{3, pool.Health{Status: pool.StatusDegraded, Reasons: []string{"one"}}, nil},

@@ -62,7 +62,7 @@ type shortage struct {
 	since  time.Time // zero: there is none
 	last   time.Time // when it was seen
 	most   int       // that waited at the same time
-	failed uint32    // commands that waited in vain
+	failed uint32    // commands of Standard that waited in vain
 
 	timeouts uint32 // the counter, at the last look
 }
@@ -70,17 +70,16 @@ type shortage struct {
 // notePool goes by the counter as well: between two looks a shortage may have come and gone.
 func (d *diary) notePool(ctx context.Context, now time.Time, s Stats) {
 	sh := &d.shortage
-	full, short := s.exhausted()
+	lacks, waiting := s.lacks(), s.Waiting+s.Blocking.Waiting
 	failed := s.Timeouts - sh.timeouts
 	sh.timeouts = s.Timeouts
 	switch {
-	case short || failed > 0:
+	case len(lacks) > 0 || failed > 0:
 		if sh.since.IsZero() {
 			sh.since, sh.most, sh.failed = now, 0, 0
-			d.log.WarnContext(ctx, "pool: all connections are in use, commands wait", "waiting", s.Waiting, "timeouts", failed,
-				"max_connections", s.MaxConnections, "node", full.Addr)
+			d.log.WarnContext(ctx, "pool: commands wait for connections", "reasons", strings.Join(lacks, "; "), "waiting", waiting, "timeouts", failed)
 		}
-		sh.last, sh.most, sh.failed = now, max(sh.most, s.Waiting), sh.failed+failed
+		sh.last, sh.most, sh.failed = now, max(sh.most, waiting), sh.failed+failed
 	case !sh.since.IsZero() && now.Sub(sh.last) >= calm:
 		d.log.InfoContext(ctx, "pool: connections are free again", "after", sh.last.Sub(sh.since).Round(time.Millisecond),
 			"most_waiting", sh.most, "timeouts", sh.failed)

@@ -65,7 +65,7 @@ func TestRun_LogsEachShortageOnce(t *testing.T) {
 	}{
 		{0, stats(5, 0, 100), nil},
 		{1, stats(3, 2, 100), nil}, // who waits for a dial
-		{2, stats(5, 2, 100), []string{`WARN msg="pool: all connections are in use, commands wait" waiting=2 timeouts=0 max_connections=5 node=""`}},
+		{2, stats(5, 2, 100), []string{`WARN msg="pool: commands wait for connections" reasons="all 5 connections are in use, waiting: 2" waiting=2 timeouts=0`}},
 		{3, stats(5, 9, 101), nil},
 		{4, stats(4, 0, 101), nil},
 		{7, stats(5, 1, 101), nil}, // the same one again
@@ -73,7 +73,7 @@ func TestRun_LogsEachShortageOnce(t *testing.T) {
 		{11, stats(1, 0, 101), nil},
 		{12, stats(1, 0, 101), []string{`INFO msg="pool: connections are free again" after=5s most_waiting=9 timeouts=1`}},
 		{13, stats(1, 0, 101), nil},
-		{14, stats(1, 0, 105), []string{`WARN msg="pool: all connections are in use, commands wait" waiting=0 timeouts=4 max_connections=5 node=""`}}, // between two looks
+		{14, stats(1, 0, 105), []string{`WARN msg="pool: commands wait for connections" reasons="" waiting=0 timeouts=4`}}, // between two looks
 	}
 	for _, s := range steps {
 		require.Equal(t, s.want, told(log, func() { d.NotePool(start.Add(time.Duration(s.second)*time.Second), s.stats) }), "at %d", s.second)

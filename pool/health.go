@@ -2,13 +2,13 @@ package pool
 
 import (
 	"context"
-	"fmt"
 	"time"
 )
 
 // Status is how well Redis can be used.
 type Status string
 
+// What Redis can be.
 const (
 	StatusOK       Status = "ok"
 	StatusDegraded Status = "degraded" // in part: see [Health.Reasons]
@@ -55,15 +55,15 @@ const healthLimit = checkTimeout + time.Second
 //
 // Down means that nothing can be done: no answer within 2 seconds, LOADING, a refused password, or in a Cluster that all of its masters are
 // gone or refuse commands. Degraded means that something can: some masters of a Cluster answer, a server that was a master or should be is a replica,
-// a replica lost its master, or commands wait as all connections are in use.
+// a replica lost its master, or commands wait as all connections of Standard to a server, or all of Blocking, are in use.
 //
 // When ctx ends first, the answer is the last that there was, or down.
 func (c *Clients) Health(ctx context.Context) Health {
 	ctx, cancel := context.WithTimeout(ctx, healthLimit)
 	defer cancel()
 	h := c.healthOf(c.monitor.recent(ctx))
-	if full, yes := h.Stats.exhausted(); yes {
-		h.worsen(StatusDegraded, fmt.Sprintf("all %d connections%s are in use, and %d commands wait", full.MaxConnections, at(full.Addr), full.Waiting))
+	for _, lack := range h.Stats.lacks() {
+		h.worsen(StatusDegraded, lack)
 	}
 	return h
 }
@@ -80,13 +80,6 @@ func (h *Health) worsen(to Status, reason string) {
 		h.Status = to
 	}
 	h.Reasons = append(h.Reasons, reason)
-}
-
-func at(addr string) string {
-	if addr == "" {
-		return ""
-	}
-	return " to " + addr
 }
 
 // report is what one check found.

@@ -69,7 +69,7 @@ func TestRun_Cluster(t *testing.T) {
 		wg.Go(func() { rdb.Get(ctx, k) })
 		require.Eventually(t, func() bool {
 			h := c.Health(t.Context())
-			return h.Status == pool.StatusDegraded && h.Reasons[0] == "all 2 connections to "+cluster.Nodes[1].Addr()+" are in use, and 1 commands wait"
+			return h.Status == pool.StatusDegraded && h.Reasons[0] == "all 2 connections to "+cluster.Nodes[1].Addr()+" are in use, waiting: 1"
 		}, 4*time.Second, 10*time.Millisecond)
 		release()
 		cancel()

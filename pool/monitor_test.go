@@ -129,11 +129,11 @@ func TestRun_PoolExhausted(t *testing.T) {
 	for range 3 {
 		done.Go(func() { c.Standard().Get(ctx, "absent") })
 	}
-	awaitLog(t, log, "commands wait")
+	awaitLog(t, log, "commands wait for connections")
 	require.Contains(t, log.String(), "waiting=3")
 	h := c.Health(t.Context())
 	require.Equal(t, pool.StatusDegraded, h.Status)
-	require.Equal(t, []string{"all 2 connections are in use, and 3 commands wait"}, h.Reasons)
+	require.Equal(t, []string{"all 2 connections are in use, waiting: 3"}, h.Reasons)
 	require.True(t, h.Nodes[0].Up, "the monitor has a connection of its own")
 	require.Equal(t, 3, h.Stats.Waiting)
 	require.Equal(t, 2, h.Stats.InUseConnections)
@@ -141,6 +141,24 @@ func TestRun_PoolExhausted(t *testing.T) {
 	done.Wait()
 	require.Equal(t, pool.StatusOK, c.Health(t.Context()).Status)
 	require.Equal(t, 1, strings.Count(log.String(), "commands wait"), "once for the episode")
+}
+
+func TestHealth_BlockingExhausted(t *testing.T) {
+	t.Parallel()
+	cfg := shared(t)
+	cfg.Profile.BlockingConnections = 1
+	c, k := open(t, cfg), key(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	for range 3 {
+		wg.Go(func() { _, _ = c.Blocking().BLPop(ctx, 0, k) })
+	}
+	h := awaitStatus(t, c, pool.StatusDegraded)
+	require.Eventually(t, func() bool { return c.Stats().Blocking.Waiting == 2 }, 10*time.Second, time.Millisecond)
+	require.Contains(t, h.Reasons[0], "all 1 blocking connections are in use")
+	cancel()
+	wg.Wait()
+	require.Zero(t, c.Stats().Blocking.Waiting)
 }
 
 // Without Run the connections that a restart has ended stay until so many are needed again.

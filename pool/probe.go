@@ -95,7 +95,7 @@ func (p *probe) question(ctx context.Context, cluster bool) (NodeHealth, error) 
 	if err := n.learn(ctx, p.link.Conn, cluster); err != nil {
 		p.unheard++
 		p.close()
-		return n, nil //nolint:nilerr // it is up
+		return n, nil // it is up
 	}
 	p.unheard = 0
 	return n, nil

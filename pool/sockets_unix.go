@@ -18,7 +18,7 @@ func hasEnded(t *transport) (yes bool) {
 	_ = raw.Control(func(fd uintptr) {
 		var b [64]byte
 		n, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		switch err { //nolint:errorlint // as the system call returns it
+		switch err {
 		case nil:
 			yes = n == 0 || t.opaque && isAlert(b[:n])
 		case syscall.EAGAIN, syscall.EINTR:

@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/redis/go-redis/v9"
@@ -54,12 +55,13 @@ type BlockingStats struct {
 	CreatedConnections   int `json:"created_connections"`
 	AvailableConnections int `json:"available_connections"`
 	InUseConnections     int `json:"in_use_connections"`
+	Waiting              int `json:"waiting"` // calls that wait for their turn
 }
 
 // Stats returns a snapshot. It doesn't block, and doesn't ask the server. In a Cluster the figures of its nodes are taken one after
 // another; a node that leaves keeps its share in the counters.
 func (c *Clients) Stats() Stats {
-	s := Stats{Blocking: c.blocking.shelf.stats()}
+	s := Stats{Blocking: c.blocking.stats()}
 	if single, ok := c.standard.(*redis.Client); ok {
 		all := nodeStats(single)
 		all.bury(c.sockets.deadAt(""))
@@ -123,17 +125,23 @@ func (n *NodeStats) add(other NodeStats) {
 	n.PubSub.Created += other.PubSub.Created
 }
 
-// exhausted returns the pool where callers wait although it has all of its connections open and at work; in a Cluster each node
-// has its own.
-func (s Stats) exhausted() (NodeStats, bool) {
-	pools := s.Nodes
-	if len(pools) == 0 {
-		pools = []NodeStats{{ConnectionStats: s.ConnectionStats}}
+// lacks says where callers wait although all connections are open and at work; in a Cluster each node has its own.
+func (s Stats) lacks() (sentences []string) {
+	nodes := s.Nodes
+	if len(nodes) == 0 {
+		nodes = []NodeStats{{ConnectionStats: s.ConnectionStats}}
 	}
-	for _, p := range pools {
-		if p.Waiting > 0 && p.InUseConnections >= p.MaxConnections {
-			return p, true
+	for _, n := range nodes {
+		if n.Waiting > 0 && n.InUseConnections >= n.MaxConnections {
+			where := ""
+			if n.Addr != "" {
+				where = " to " + n.Addr
+			}
+			sentences = append(sentences, fmt.Sprintf("all %d connections%s are in use, waiting: %d", n.MaxConnections, where, n.Waiting))
 		}
 	}
-	return NodeStats{}, false
+	if b := s.Blocking; b.Waiting > 0 {
+		sentences = append(sentences, fmt.Sprintf("all %d blocking connections are in use, waiting: %d", b.MaxConnections, b.Waiting))
+	}
+	return sentences
 }

@@ -33,8 +33,14 @@ func (s *shelf) take(node *redis.Client) *redisblock.Conn {
 	var found *redisblock.Conn
 	gone := s.expiredLocked()
 	for i := len(s.idle) - 1; i >= 0 && found == nil; i-- {
-		if s.idle[i].node == node {
-			found = s.removeLocked(i)
+		if s.idle[i].node != node {
+			continue
+		}
+		if conn := s.removeLocked(i); isQuiet(conn.Socket()) {
+			found = conn
+		} else { // a command isn't repeated, so it must not find that out
+			gone = append(gone, conn)
+			s.open--
 		}
 	}
 	if found == nil {

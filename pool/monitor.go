@@ -32,7 +32,7 @@ func (c *Clients) Run(ctx context.Context) error {
 	defer m.rest()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(m.life, func() { cancel() })()
+	defer context.AfterFunc(m.life, cancel)() //nolint:contextcheck // it ends with Clients, too
 
 	interval := longestInterval
 	if own := c.cfg.Profile.HealthCheckInterval; own > 0 {

@@ -105,3 +105,13 @@ func (k *socket) Close() error {
 	k.all.mu.Unlock()
 	return k.transport.Close()
 }
+
+// isAlert tells whether all of b is one TLS record with an alert. From TLS 1.3 on it is sealed as data is, but no reply of Redis is
+// as short: two bytes, their type and a tag of 16.
+func isAlert(b []byte) bool {
+	const header, alert, data = 5, 21, 23
+	if len(b) < header || len(b) != header+int(b[3])<<8+int(b[4]) {
+		return false
+	}
+	return b[0] == alert || b[0] == data && len(b) == header+2+1+16
+}

@@ -163,7 +163,12 @@ func (m *monitor) rest() {
 
 // hangUp leaves neither a check nor a connection behind. A check that begins meanwhile cleans up after itself, unless Run runs.
 func (m *monitor) hangUp() {
-	m.await()
+	m.mu.Lock()
+	under := m.flight
+	m.mu.Unlock()
+	if under != nil {
+		<-under.done
+	}
 	m.mu.Lock()
 	var probes map[string]*probe
 	if m.flight == nil {
@@ -171,16 +176,6 @@ func (m *monitor) hangUp() {
 	}
 	m.mu.Unlock()
 	closeProbes(probes)
-}
-
-// await waits for the check that is under way.
-func (m *monitor) await() {
-	m.mu.Lock()
-	f := m.flight
-	m.mu.Unlock()
-	if f != nil {
-		<-f.done
-	}
 }
 
 // close ends Run and the check that is under way; hangUp waits for the latter.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -28,7 +29,8 @@ type Blocking struct {
 	end     context.CancelCauseFunc
 	calls   sync.WaitGroup
 
-	shelf shelf
+	shelf   shelf
+	waiting atomic.Int32 // for a turn
 
 	mu     sync.Mutex // guards closed, and calls.Add against close
 	closed bool
@@ -95,11 +97,19 @@ func (b *Blocking) enter(ctx context.Context, timeout time.Duration) (context.Co
 		cancel(nil)
 		b.calls.Done()
 	}
+	taken := func() { <-b.turns; leave() }
+	select {
+	case b.turns <- struct{}{}:
+		return ctx, taken, nil
+	default:
+	}
+	b.waiting.Add(1)
+	defer b.waiting.Add(-1)
 	timer := time.NewTimer(timeout)
 	defer timer.Stop()
 	select {
 	case b.turns <- struct{}{}:
-		return ctx, func() { <-b.turns; leave() }, nil
+		return ctx, taken, nil
 	case <-timer.C:
 		leave()
 		return nil, nil, fmt.Errorf("pool: all %d blocking connections are waiting: %w", cap(b.turns), redis.ErrPoolTimeout)
@@ -129,6 +139,12 @@ func (b *Blocking) onNode(ctx context.Context, key string, deadline time.Time, r
 	}
 	b.shelf.give(node, conn)
 	return err
+}
+
+func (b *Blocking) stats() BlockingStats {
+	s := b.shelf.stats()
+	s.Waiting = int(b.waiting.Load())
+	return s
 }
 
 func (b *Blocking) close() error {

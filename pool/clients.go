@@ -18,6 +18,10 @@ type Clients struct {
 	masters  int
 
 	subscriptions subscriptions
+
+	sockets *sockets // of standard
+	nodes   nodes    // of standard in a Cluster
+	monitor *monitor
 }
 
 // Open connects, and returns when the server has answered, or one error that names the address and what was wrong there: after 10
@@ -28,14 +32,19 @@ func Open(ctx context.Context, cfg Config) (*Clients, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Clients{cfg: cfg, masters: 1}
+	c := &Clients{cfg: cfg, masters: 1, sockets: newSockets()}
+	c.monitor = newMonitor(c)
 	if cfg.Cluster {
 		if c.masters, err = cfg.countMasters(ctx); err != nil {
 			return nil, err
 		}
 	}
 	control := cfg.newClient(controlConnections, unmarked)
+	cfg.sockets = c.sockets
 	c.standard = cfg.newStandard(c.perMaster(), &c.breakers)
+	if cluster, ok := c.standard.(*redis.ClusterClient); ok {
+		c.nodes.watch(cluster)
+	}
 	c.blocking = newBlocking(control, cfg.Profile)
 	if err := cfg.greet(ctx, c.standard); err != nil {
 		return nil, errors.Join(err, c.Close())
@@ -62,11 +71,13 @@ func (c *Clients) Standard() redis.UniversalClient { return c.standard }
 // Blocking is the client for commands that wait.
 func (c *Clients) Blocking() *Blocking { return c.blocking }
 
-// Close ends subscriptions and waiting Blocking calls, waits for them (a second or so at most, if the server doesn't answer) and closes
-// all connections. Commands of Standard that are under way fail. It may be called again.
+// Close ends Run, subscriptions and waiting Blocking calls, waits for them (a second or so at most, if the server doesn't answer) and
+// closes all connections. Commands of Standard that are under way fail. It may be called again.
 func (c *Clients) Close() error {
 	c.subscriptions.close()
+	c.monitor.close()
 	errs := []error{c.blocking.close(), c.standard.Close()}
+	c.monitor.hangUp()
 	for i, err := range errs {
 		if errors.Is(err, redis.ErrClosed) {
 			errs[i] = nil

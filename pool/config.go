@@ -56,7 +56,8 @@ type Config struct {
 	// Logger is where Open says what it found. Default: slog.Default().
 	Logger *slog.Logger
 
-	dials *dialGate // shared by all clients
+	dials   *dialGate // shared by all clients
+	sockets *sockets  // takes note of connections; nil: nobody does
 }
 
 // String shows where the Config leads to, and no secret.

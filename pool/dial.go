@@ -18,6 +18,7 @@ type dialer struct {
 	keepAlive KeepAlive
 	marks     marks
 	gate      *dialGate
+	sockets   *sockets
 }
 
 func (d dialer) dial(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -40,6 +41,9 @@ func (d dialer) dial(ctx context.Context, network, addr string) (net.Conn, error
 			return nil, err
 		}
 		t.Conn, t.opaque = secure, true
+	}
+	if d.sockets != nil {
+		return d.sockets.keep(t, addr), nil
 	}
 	return t, nil
 }

@@ -28,6 +28,15 @@
 //
 // What bare go-redis does in each case, beside this package, is the table in TRAPS.md.
 //
+// # Watching
+//
+// Run checks every master on a connection of its own and logs what an operator needs to know, once per episode. Health and
+// HealthHandler say how Redis is, Stats and StatsHandler what the connections do. All of it is optional.
+//
+//	wg.Go(func() { _ = clients.Run(ctx) })
+//	mux.Handle("/health", clients.HealthHandler())
+//	mux.Handle("/api/v1/redis/pool-stats", clients.StatsHandler())
+//
 // # What it doesn't do
 //
 // An element that BLPop takes off a list is lost if the connection dies with the reply on its way: where that matters, use BLMove
@@ -37,6 +46,6 @@
 //
 // # Concurrency and shutdown
 //
-// Everything here may be used by many goroutines at once. Nothing runs in the background but subscriptions and what go-redis
-// itself starts (the watch over Sentinels). Close ends subscriptions and waiting Blocking calls and returns when they have.
+// Everything here may be used by many goroutines at once. Without Run nothing runs in the background but subscriptions and what go-redis
+// itself starts (the watch over Sentinels). Close ends Run, subscriptions and waiting Blocking calls, and returns when the latter have.
 package pool

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"net/http"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 
@@ -47,6 +49,29 @@ func Example() {
 			}
 		}
 	}
+}
+
+// A service watches its Redis for as long as it runs, and shows what it sees.
+func ExampleClients_Run() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	clients, err := pool.Open(ctx, pool.Config{Addr: "redis:6379"})
+	if err != nil {
+		log.Print(err)
+		return
+	}
+	defer func() { _ = clients.Close() }()
+	mux := http.NewServeMux()
+	mux.Handle("/health", clients.HealthHandler())
+	mux.Handle("/api/v1/redis/pool-stats", clients.StatsHandler())
+	server := &http.Server{Addr: ":8080", Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = clients.Run(ctx) })
+	wg.Go(func() { _ = server.ListenAndServe() })
+	<-ctx.Done()
+	_ = server.Shutdown(context.WithoutCancel(ctx))
+	wg.Wait()
 }
 
 func ExampleOpen_invalid() {

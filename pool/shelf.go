@@ -33,8 +33,14 @@ func (s *shelf) take(node *redis.Client) *redisblock.Conn {
 	var found *redisblock.Conn
 	gone := s.expiredLocked()
 	for i := len(s.idle) - 1; i >= 0 && found == nil; i-- {
-		if s.idle[i].node == node {
-			found = s.removeLocked(i)
+		if s.idle[i].node != node {
+			continue
+		}
+		if conn := s.removeLocked(i); isQuiet(conn.Socket()) {
+			found = conn
+		} else { // a command isn't repeated, so it must not find that out
+			gone = append(gone, conn)
+			s.open--
 		}
 	}
 	if found == nil {
@@ -68,11 +74,15 @@ func (s *shelf) give(node *redis.Client, conn *redisblock.Conn) {
 func (s *shelf) close() {
 	s.mu.Lock()
 	s.closed = true
-	var gone []*redisblock.Conn
-	for len(s.idle) > 0 {
-		gone = append(gone, s.removeLocked(0))
-		s.open--
-	}
+	gone := s.emptyLocked()
+	s.mu.Unlock()
+	closeAll(gone)
+}
+
+// clear closes the idle connections.
+func (s *shelf) clear() {
+	s.mu.Lock()
+	gone := s.emptyLocked()
 	s.mu.Unlock()
 	closeAll(gone)
 }
@@ -86,6 +96,14 @@ func (s *shelf) stats() BlockingStats {
 		AvailableConnections: len(s.idle),
 		InUseConnections:     s.open - len(s.idle),
 	}
+}
+
+func (s *shelf) emptyLocked() (gone []*redisblock.Conn) {
+	for len(s.idle) > 0 {
+		gone = append(gone, s.removeLocked(0))
+		s.open--
+	}
+	return gone
 }
 
 func (s *shelf) expiredLocked() (gone []*redisblock.Conn) {

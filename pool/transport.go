@@ -40,6 +40,16 @@ func (t *transport) SyscallConn() (syscall.RawConn, error) {
 	return raw, err
 }
 
+// isQuiet tells whether an idle connection has neither ended nor been sent something.
+func isQuiet(conn net.Conn) bool {
+	c, ok := conn.(syscall.Conn)
+	if !ok {
+		return true
+	}
+	raw, err := c.SyscallConn()
+	return err == nil && !hasInput(raw)
+}
+
 func (t *transport) Read(p []byte) (int, error) {
 	n, err := t.Conn.Read(p)
 	return n, t.mark(err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -129,6 +130,14 @@ func (c *Conn) once(
 
 // Live tells whether there is a connection, so that the next Do doesn't have to make one.
 func (c *Conn) Live() bool { return c.link != nil }
+
+// Socket is what the connection runs over, TLS included; nil if it isn't live. It is for a look at whether an idle one has ended.
+func (c *Conn) Socket() net.Conn {
+	if c.link == nil {
+		return nil
+	}
+	return c.link.Socket()
+}
 
 // Close closes the connection. It doesn't block, and may be called again.
 func (c *Conn) Close() error {

@@ -1,0 +1,6 @@
+//go:build !unix
+
+package pool
+
+// hasEnded can't tell here.
+func hasEnded(*transport) bool { return false }

@@ -190,7 +190,9 @@ func (c *readyCheck) start(ctx context.Context) <-chan error {
 			<-c.busy
 			answer <- err
 		}()
-		err = c.fn(ctx)
+		if err = c.fn(ctx); err != nil {
+			err = errors.New(err.Error()) // which may panic, and is not recovered later
+		}
 	}()
 	return answer
 }

@@ -22,7 +22,7 @@ func (m *Manager) watch(running, alive context.Context) {
 		case <-looks.C:
 			m.look(running, &systemd, &stuck)
 		case <-pings:
-			if systemd.ready && m.pub.loops.stuck() == nil || running.Err() != nil {
+			if systemd.ready && !failing(m.liveness()) || running.Err() != nil {
 				systemd.tell(alive, "WATCHDOG=1")
 			}
 		case <-asked:

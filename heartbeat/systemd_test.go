@@ -116,6 +116,28 @@ func TestManager_StuckLoopFeedsNoWatchdog(t *testing.T) {
 	require.NoError(t, stop())
 }
 
+func TestManager_DrainingFeedsTheWatchdog(t *testing.T) {
+	t.Parallel()
+	socket := shortSocket(t)
+	told := hear(t, socket)
+	m, _ := newManager(t, heartbeat.ManagerConfig{
+		StartupGrace: -1, Systemd: heartbeat.Systemd{Socket: socket, Watchdog: 100 * time.Millisecond},
+	})
+	loop := m.Progress("fetch", 200*time.Millisecond)
+	loop.Mark()
+	stop := run(t, m)
+	require.Equal(t, "READY=1", await(t, told))
+	m.Drain() // and the loop takes no more work
+	require.Eventually(t, func() bool { return m.Stats().Stuck != nil }, eventually, time.Millisecond)
+	for len(told) > 0 { // told before that
+		<-told
+	}
+	for range 3 {
+		require.Equal(t, "WATCHDOG=1", await(t, told))
+	}
+	require.NoError(t, stop())
+}
+
 func TestManager_TellsSystemdOnceReady(t *testing.T) {
 	t.Parallel()
 	socket := shortSocket(t)

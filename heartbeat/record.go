@@ -79,7 +79,10 @@ func (r *record) update(c *core, seen time.Duration) (n news, missed uint64) {
 		last, r.before = 0, r.run
 		r.restarts++
 	case c.run != r.run && c.run != 0 && c.run == r.before:
-		return oldNews, 0 // an old life of this name
+		if !r.outlived(seen) {
+			return oldNews, 0 // an old life of this name
+		}
+		last, r.before = c.count, r.run // how many were missed can't be said
 	case c.count != 0 && c.count <= last, c.count == 0 && seen < r.seen:
 		return oldNews, 0
 	}
@@ -115,6 +118,13 @@ func (r *record) restarted(c *core, seen time.Duration) bool {
 	}
 	grace := orDefault(c.interval, baseInterval)
 	return seen-c.uptime > r.seen-grace
+}
+
+// outlived says whether a beat of the life before, seen at that time, takes the name back: two processes had it, and the
+// younger has said goodbye or fallen silent. Told by its time alone an old beat that is late would be taken for that.
+func (r *record) outlived(seen time.Duration) bool {
+	quiet := seen - r.seen
+	return quiet > 0 && r.by() == Stopped || quiet > 3*orDefault(r.interval, baseInterval)/2
 }
 
 // by returns what the newest beat says by itself, whatever its age: Stopped, Stuck or Alive.

@@ -21,6 +21,7 @@ type record struct {
 
 	seen, since     time.Duration // newest beat; begin of state
 	run, before     uint64        // fingerprints of its run and of the one before that
+	left            uint64        // the newest count of the run before, as known when it was left; 0 when that is not known
 	count, missed   uint64
 	uptime          time.Duration
 	interval, late  time.Duration
@@ -76,13 +77,13 @@ func (r *record) update(c *core, seen time.Duration) (n news, missed uint64) {
 	last, restarted := r.count, r.restarted(c, seen)
 	switch {
 	case restarted:
-		last, r.before = 0, r.run
+		last, r.before, r.left = 0, r.run, r.count
 		r.restarts++
 	case c.run != r.run && c.run != 0 && c.run == r.before:
-		if !r.outlived(seen) {
+		if !r.outlived(c, seen) {
 			return oldNews, 0 // an old life of this name
 		}
-		last, r.before = c.count, r.run // how many were missed can't be said
+		last, r.before, r.left = c.count, r.run, r.count // how many were missed can't be said
 	case c.count != 0 && c.count <= last, c.count == 0 && seen < r.seen:
 		return oldNews, 0
 	}
@@ -121,8 +122,11 @@ func (r *record) restarted(c *core, seen time.Duration) bool {
 }
 
 // outlived says whether a beat of the life before, seen at that time, takes the name back: two processes had it, and the
-// younger has said goodbye or fallen silent. Told by its time alone an old beat that is late would be taken for that.
-func (r *record) outlived(seen time.Duration) bool {
+// younger has said goodbye or fallen silent. A beat from before it was left is an old one that comes again.
+func (r *record) outlived(c *core, seen time.Duration) bool {
+	if r.left == 0 || c.count <= r.left {
+		return false
+	}
 	quiet := seen - r.seen
 	return quiet > 0 && r.by() == Stopped || quiet > 3*orDefault(r.interval, baseInterval)/2
 }

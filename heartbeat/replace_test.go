@@ -123,3 +123,22 @@ func TestMonitor_RestartsAreSummedUp(t *testing.T) {
 		require.Equal(t, map[heartbeat.EventKind]int{"settled": 1}, count(told()))
 	})
 }
+
+func TestMonitor_OldBeatTakesNoNameBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		mon := newMonitor(t, heartbeat.MonitorConfig{})
+		life := func(run string, count uint64, phase heartbeat.Phase) {
+			payload := encode(t, func(b *heartbeat.Beat) { b.Run, b.Count, b.Phase = run, count, phase })
+			require.NoError(t, mon.Observe(payload, 0))
+			<-time.After(time.Second)
+		}
+		life("A", 5, heartbeat.PhaseRunning)
+		life("B", 1, heartbeat.PhaseRunning)
+		life("B", 2, heartbeat.PhaseStopped)
+		life("A", 5, heartbeat.PhaseRunning)
+		require.Equal(t, heartbeat.Stopped, only(t, mon).State)
+		life("A", 6, heartbeat.PhaseRunning)
+		require.Equal(t, heartbeat.Alive, only(t, mon).State)
+	})
+}

@@ -25,6 +25,7 @@ type record struct {
 	count, missed   uint64
 	uptime          time.Duration
 	interval, late  time.Duration
+	mourned         time.Duration // when its death was last told while it flapped
 	calmFrom        time.Duration // begin of the time in which turns are counted
 	turns, restarts uint32
 

@@ -65,7 +65,8 @@ const (
 	PhaseStopped  Phase = "stopped"  // it said goodbye; any later beat revokes that
 )
 
-// Field returns the JSON of one of the service's own fields. It does not block; the result is not to be modified.
+// Field returns the JSON of one of the service's own fields. It does not block; the result is not to be modified. It is
+// as the sender wrote it, and may have in it what a terminal takes for a command.
 func (b Beat) Field(name string) (json.RawMessage, bool) {
 	i, found := slices.BinarySearchFunc(b.fields, name, func(f field, name string) int {
 		return strings.Compare(f.name, name)
@@ -76,8 +77,8 @@ func (b Beat) Field(name string) (json.RawMessage, bool) {
 	return b.fields[i].raw, true
 }
 
-// Fields yields the service's own fields as JSON, sorted by name. It does not block; the values are not to be
-// modified.
+// Fields yields the service's own fields as JSON, sorted by name, as Field returns them. It does not block; the values
+// are not to be modified.
 func (b Beat) Fields() iter.Seq2[string, json.RawMessage] {
 	return func(yield func(string, json.RawMessage) bool) {
 		for _, f := range b.fields {

@@ -232,8 +232,12 @@ func (c *collector) value(ctx context.Context) (raw json.RawMessage, err error) 
 		}
 	}()
 	v, err := c.fn(ctx)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		raw, err = json.Marshal(v)
 	}
-	return json.Marshal(v)
+	if err != nil {
+		// Its text is code of the user, too: with a nil pointer for an error it panics, and nobody recovers that later.
+		return nil, errors.New(err.Error())
+	}
+	return raw, nil
 }

@@ -25,6 +25,11 @@ type marshaler func() ([]byte, error)
 
 func (m marshaler) MarshalJSON() ([]byte, error) { return m() }
 
+// badError is an error that as a nil pointer can't say what it is: a common slip of the pen.
+type badError struct{ text string }
+
+func (e *badError) Error() string { return e.text }
+
 func TestCollector_FailureCostsOnlyItsField(t *testing.T) {
 	t.Parallel()
 	circle := &node{}
@@ -37,6 +42,7 @@ func TestCollector_FailureCostsOnlyItsField(t *testing.T) {
 		"error":    {func(context.Context) (any, error) { return 1, errDown }, "connection refused"},
 		"panic":    {func(context.Context) (any, error) { panic("boom") }, "panic: boom"},
 		"nilpanic": {func(context.Context) (any, error) { panic(nothing) }, "panic"},
+		"nilerror": {func(context.Context) (any, error) { return 1, (*badError)(nil) }, "nil pointer"},
 		"goexit":   {func(context.Context) (any, error) { runtime.Goexit(); return 1, nil }, "ended its goroutine"},
 		"NaN":      {constant(math.NaN()), "unsupported value"},
 		"infinity": {constant([]any{1, math.Inf(1)}), "unsupported value"},
@@ -46,6 +52,7 @@ func TestCollector_FailureCostsOnlyItsField(t *testing.T) {
 		"huge":     {constant(strings.Repeat("x", 16<<10)), "left out"},
 		"invalid":  {constant(marshaler(func() ([]byte, error) { return []byte(`{"a":`), nil })), "unexpected end"},
 		"marshal":  {constant(marshaler(func() ([]byte, error) { panic("in MarshalJSON") })), "in MarshalJSON"},
+		"nilmarsh": {constant(marshaler(func() ([]byte, error) { return nil, (*badError)(nil) })), "nil pointer"},
 		"hang":     {func(context.Context) (any, error) { <-time.After(time.Hour); return 1, nil }, "no value within 1s"},
 		"slow": {func(ctx context.Context) (any, error) {
 			<-ctx.Done()

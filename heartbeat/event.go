@@ -60,7 +60,9 @@ type reader struct {
 
 // Events yields what happens from this call on, until ctx ends or the loop is left. Each call has a reader of its
 // own, of MonitorConfig.EventBuffer events: a slow one loses the oldest, and is told how many. The loop waits for
-// events; nothing else waits for the loop. Changes by silence are noticed while Run runs, those by a beat always.
+// events; nothing else waits for the loop. Changes by silence are noticed while Run runs, those by a beat always. The
+// result is for one loop: another over it finds nothing and waits for ctx to end. Without a loop it takes events in until
+// ctx ends.
 func (m *Monitor) Events(ctx context.Context) iter.Seq[Event] {
 	r := m.feed.open(m.cfg.EventBuffer)
 	detach := context.AfterFunc(ctx, func() { m.feed.close(r) })

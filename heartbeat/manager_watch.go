@@ -22,7 +22,7 @@ func (m *Manager) watch(running, alive context.Context) {
 		case <-looks.C:
 			m.look(running, &systemd, &stuck)
 		case <-pings:
-			if systemd.ready && m.pub.loops.stuck() == nil || running.Err() != nil {
+			if running.Err() != nil || !failing(m.liveness()) { // ready or not: it is the dependencies that may be slow
 				systemd.tell(alive, "WATCHDOG=1")
 			}
 		case <-asked:

@@ -114,16 +114,17 @@ func (m *Monitor) Observe(payload []byte, age time.Duration) error {
 	var room [2*maxNameBytes + 1]byte
 	key := appendKey(room[:0], c.service, c.instance)
 	now := m.now()
+	seen := now - min(max(age, 0), maxUptime) // time.Since of no time at all is an age that can't be reckoned with
 	sh := m.shard(key)
 	sh.mu.Lock()
 	r := sh.find[string(key)]
 	if r != nil {
-		m.hearLocked(sh, r, &c, payload, now-max(age, 0), now)
+		m.hearLocked(sh, r, &c, payload, seen, now)
 		sh.mu.Unlock()
 		return nil
 	}
 	sh.mu.Unlock()
-	return m.admit(key, &c, payload, now-max(age, 0), now)
+	return m.admit(key, &c, payload, seen, now)
 }
 
 // Stats returns what was counted so far. It does not block.

@@ -20,6 +20,9 @@ func (m *Monitor) hearLocked(sh *shard, r *record, c *core, payload []byte, seen
 	m.keepLocked(sh, r, payload)
 	limits := m.limits(r)
 	if n == newLife {
+		r.since = now
+	}
+	if n == newLife && !m.dampLocked(r, EventRestarted, now) {
 		m.tellLocked(r, EventRestarted, fmt.Sprintf("a new life under the same name, up for %v", r.uptime.Round(time.Second)))
 	}
 	switch state := r.judge(limits, now); state {

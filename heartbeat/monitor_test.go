@@ -3,6 +3,7 @@ package heartbeat_test
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -92,6 +93,17 @@ func TestMonitor_AgeBeginsInTheBroker(t *testing.T) {
 		require.Equal(t, time.Minute, only(t, mon).Age, "what is newer was not sent earlier")
 		require.EqualValues(t, 3, only(t, mon).Count)
 	})
+}
+
+func TestMonitor_NoAgeIsTooLarge(t *testing.T) {
+	t.Parallel()
+	for _, age := range []time.Duration{math.MaxInt64, time.Since(time.Time{}), 250 * 365 * 24 * time.Hour} {
+		mon := newMonitor(t, heartbeat.MonitorConfig{Forget: -1})
+		require.NoError(t, mon.Observe(encode(t, func(b *heartbeat.Beat) { b.Count, b.Uptime, b.Run = 2, math.MaxInt64, "" }), age))
+		require.Equal(t, heartbeat.Dead, only(t, mon).State)
+		require.NoError(t, mon.Observe(encode(t, func(b *heartbeat.Beat) { b.Count, b.Uptime, b.Run = 1, math.MaxInt64, "" }), age))
+		require.Zero(t, only(t, mon).Restarts, "an older beat")
+	}
 }
 
 func TestMonitor_ScalesWithTheSender(t *testing.T) {

@@ -50,7 +50,8 @@ func (m *Monitor) tellLocked(r *record, kind EventKind, why string) {
 }
 
 // dampLocked counts the changes of an instance and says whether this one is not to be told: one that comes and goes
-// all the time is told of once, and again when it has settled. The view shows every change all the same.
+// all the time is told of once, and again when it has settled; its death is told as well, once in the time that settling
+// takes. The view shows every change all the same.
 func (m *Monitor) dampLocked(r *record, kind EventKind, now time.Duration) bool {
 	if m.cfg.Flapping < 0 || kind == EventStarted {
 		return false
@@ -63,6 +64,10 @@ func (m *Monitor) dampLocked(r *record, kind EventKind, now time.Duration) bool 
 		r.flapping = true
 		m.tellLocked(r, EventFlapping, fmt.Sprintf("%d changes within %v, now %v: told again when it has settled",
 			r.turns, (now-r.calmFrom).Round(time.Second), r.state))
+	}
+	if kind == EventDead && r.flapping && (r.mourned == 0 || now-r.mourned >= r.calmTime()) {
+		r.mourned = now
+		return false
 	}
 	return r.flapping
 }

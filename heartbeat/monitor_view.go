@@ -34,7 +34,8 @@ type ServiceSummary struct {
 }
 
 // Instances yields a snapshot, sorted by service and instance, with states as of the moment when the loop begins. It
-// blocks only for the time of copying.
+// blocks only for the time of copying, and takes as much memory as the monitor itself for the time of the loop: where
+// there are very many, Services is for who looks often.
 func (m *Monitor) Instances() iter.Seq[Instance] {
 	return func(yield func(Instance) bool) {
 		all := m.collect(func(g *group) bool { return true })

@@ -97,6 +97,7 @@ type checks struct {
 	mu     sync.Mutex
 	all    []*readyCheck    // in order of registration; guarded by mu
 	failed map[string]error // by the newest answers; guarded by mu
+	asked  time.Time        // when those were given; guarded by mu
 }
 
 type readyCheck struct {
@@ -124,10 +125,16 @@ func (cs *checks) add(name string, fn func(context.Context) error) error {
 	return nil
 }
 
-// newest returns what failed when somebody last asked.
+// quotedFor is how long an answer is quoted when nobody asks again.
+const quotedFor = 5 * time.Minute
+
+// newest returns what failed when somebody last asked, unless that was long ago.
 func (cs *checks) newest() map[string]error {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
+	if time.Since(cs.asked) > quotedFor {
+		return nil
+	}
 	return cs.failed // replaced as a whole, never changed
 }
 
@@ -167,7 +174,7 @@ func (cs *checks) ask(asker context.Context) []check {
 	if asker.Err() == nil { // else that says nothing about the service
 		cs.mu.Lock()
 		defer cs.mu.Unlock()
-		cs.failed = failed
+		cs.failed, cs.asked = failed, time.Now()
 	}
 	return results
 }
@@ -190,7 +197,9 @@ func (c *readyCheck) start(ctx context.Context) <-chan error {
 			<-c.busy
 			answer <- err
 		}()
-		err = c.fn(ctx)
+		if err = c.fn(ctx); err != nil {
+			err = errors.New(err.Error()) // which may panic, and is not recovered later
+		}
 	}()
 	return answer
 }

@@ -19,10 +19,11 @@ func TestReadyz_BrokenCheckIsNamed(t *testing.T) {
 		check func(context.Context) error
 		want  string
 	}{
-		"error":  {func(context.Context) error { return errors.New("\x1b[31mno\nroute") }, "[-]db failed: ?[31mno\n"},
-		"panic":  {func(context.Context) error { panic("boom") }, "[-]db failed: panic: boom\n"},
-		"goexit": {func(context.Context) error { runtime.Goexit(); return nil }, "[-]db failed: the check ended its goroutine\n"},
-		"hang":   {func(context.Context) error { <-time.After(time.Hour); return nil }, "[-]db failed: no answer within 1s\n"},
+		"error":    {func(context.Context) error { return errors.New("\x1b[31mno\nroute") }, "[-]db failed: ?[31mno\n"},
+		"panic":    {func(context.Context) error { panic("boom") }, "[-]db failed: panic: boom\n"},
+		"nilerror": {func(context.Context) error { return (*badError)(nil) }, "[-]db failed: panic: runtime error: invalid memory address or nil pointer dereference\n"},
+		"goexit":   {func(context.Context) error { runtime.Goexit(); return nil }, "[-]db failed: the check ended its goroutine\n"},
+		"hang":     {func(context.Context) error { <-time.After(time.Hour); return nil }, "[-]db failed: no answer within 1s\n"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

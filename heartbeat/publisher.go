@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -197,10 +198,10 @@ func (p *Publisher) measure(ctx context.Context, b *Beat) (err error) {
 	return err
 }
 
-// hostName returns the name of this host where the wire format has room for it.
+// hostName returns the name of this host where the wire format has room for it, and it tells one host from another.
 func hostName() string {
 	name, err := os.Hostname()
-	if err != nil || printable(name, maxNameBytes) != nil {
+	if err != nil || printable(name, maxNameBytes) != nil || strings.HasPrefix(name, "localhost") {
 		return ""
 	}
 	return name

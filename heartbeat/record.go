@@ -21,9 +21,11 @@ type record struct {
 
 	seen, since     time.Duration // newest beat; begin of state
 	run, before     uint64        // fingerprints of its run and of the one before that
+	left            uint64        // the newest count of the run before, as known when it was left; 0 when that is not known
 	count, missed   uint64
 	uptime          time.Duration
 	interval, late  time.Duration
+	mourned         time.Duration // when its death was last told while it flapped
 	calmFrom        time.Duration // begin of the time in which turns are counted
 	turns, restarts uint32
 
@@ -76,10 +78,13 @@ func (r *record) update(c *core, seen time.Duration) (n news, missed uint64) {
 	last, restarted := r.count, r.restarted(c, seen)
 	switch {
 	case restarted:
-		last, r.before = 0, r.run
+		last, r.before, r.left = 0, r.run, r.count
 		r.restarts++
 	case c.run != r.run && c.run != 0 && c.run == r.before:
-		return oldNews, 0 // an old life of this name
+		if !r.outlived(c, seen) {
+			return oldNews, 0 // an old life of this name
+		}
+		last, r.before, r.left = c.count, r.run, r.count // how many were missed can't be said
 	case c.count != 0 && c.count <= last, c.count == 0 && seen < r.seen:
 		return oldNews, 0
 	}
@@ -115,6 +120,16 @@ func (r *record) restarted(c *core, seen time.Duration) bool {
 	}
 	grace := orDefault(c.interval, baseInterval)
 	return seen-c.uptime > r.seen-grace
+}
+
+// outlived says whether a beat of the life before, seen at that time, takes the name back: two processes had it, and the
+// younger has said goodbye or fallen silent. A beat from before it was left is an old one that comes again.
+func (r *record) outlived(c *core, seen time.Duration) bool {
+	if r.left == 0 || c.count <= r.left {
+		return false
+	}
+	quiet := seen - r.seen
+	return quiet > 0 && r.by() == Stopped || quiet > 3*orDefault(r.interval, baseInterval)/2
 }
 
 // by returns what the newest beat says by itself, whatever its age: Stopped, Stuck or Alive.

@@ -2,6 +2,7 @@ package heartbeat
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 )
@@ -9,35 +10,47 @@ import (
 // newcomers are the newest instances on each host, by service: one that falls silent while a younger one runs in its
 // place was restarted under a new name.
 type newcomers struct {
-	mu sync.Mutex
-	of map[instanceKey]newcomer // guarded by mu; by service and host
+	mu   sync.Mutex
+	of   map[instanceKey][]newcomer // guarded by mu; by service and host, in the order in which they came
+	many int                        // guarded by mu; in all of them
 }
 
 type newcomer struct {
 	instance string
 	begun    time.Duration
+	spent    bool // it has succeeded one
 }
+
+// maxNewcomers are remembered of one service on one host.
+const maxNewcomers = 64
 
 func (n *newcomers) came(service, host, instance string, begun time.Duration, limit int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.of == nil || len(n.of) >= limit {
-		n.of = map[instanceKey]newcomer{} // what is forgotten costs a "dead" in place of a "restarted"
+	if n.of == nil || n.many >= limit {
+		n.of, n.many = map[instanceKey][]newcomer{}, 0 // what is forgotten costs a "dead" in place of a "restarted"
 	}
-	n.of[instanceKey{service, host}] = newcomer{instance, begun}
+	key := instanceKey{service, host}
+	had := n.of[key]
+	all := slices.DeleteFunc(had, func(c newcomer) bool { return c.spent })
+	all = append(all[max(len(all)-maxNewcomers+1, 0):], newcomer{instance, begun, false})
+	n.many += len(all) - len(had)
+	n.of[key] = all
 }
 
-// successor takes out the instance that has begun on a host after another was last heard; each succeeds one.
+// successor returns the newest instance on a host if one has begun there after another was last heard. Each succeeds
+// one, and of those that may the one that came first: a host that restarts ten of them in a row has ten successors.
 func (n *newcomers) successor(service, host, instance string, heard time.Duration) (string, bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	key := instanceKey{service, host}
-	next, found := n.of[key]
-	if !found || next.instance == instance || next.begun < heard {
-		return "", false
+	all := n.of[instanceKey{service, host}]
+	for i, c := range all {
+		if !c.spent && c.instance != instance && c.begun >= heard {
+			all[i].spent = true
+			return all[len(all)-1].instance, true
+		}
 	}
-	delete(n.of, key)
-	return next.instance, true
+	return "", false
 }
 
 // succeededLocked says whether a silent instance was restarted under a new name, and then tells of that: it has

@@ -114,7 +114,7 @@ func TestMonitor_RestoredIsAsItWas(t *testing.T) {
 				<-time.After(2 * time.Second)
 				require.Equal(t, []heartbeat.EventKind{"stale", "stale", "stale"}, kinds(told()), "alive, stuck, replacement; flapping is damped")
 				<-time.After(90 * time.Second)
-				require.Equal(t, slices.Repeat([]heartbeat.EventKind{"dead"}, 4), kinds(told()), "and stale")
+				require.Equal(t, slices.Repeat([]heartbeat.EventKind{"dead"}, 5), kinds(told()), "and stale; a death is told of who flaps, too")
 				require.NoError(t, second.Observe(encode(t, func(b *heartbeat.Beat) { b.Instance, b.Count, b.Run = "alive", 3, "A" }), 0))
 				require.Empty(t, told(), "the life before the newest one does not come back")
 				require.NoError(t, second.Observe(encode(t, func(b *heartbeat.Beat) { b.Instance, b.Count = "dead", 9 }), 0))

@@ -187,25 +187,6 @@ func TestMonitor_MassSilenceEndsWhenMostAreBack(t *testing.T) {
 	})
 }
 
-func TestMonitor_FlappingIsSummedUp(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		mon := newMonitor(t, heartbeat.MonitorConfig{Flapping: 4})
-		told := follow(t, mon)
-		for count := uint64(1); count <= 20; count++ {
-			require.NoError(t, mon.Observe(fleet(t, 1, count), 0))
-			<-time.After(95 * time.Second)
-		}
-		events := kinds(told())
-		require.Equal(t, []heartbeat.EventKind{"started", "stale", "alive", "stale", "alive", "flapping"}, events)
-		require.True(t, only(t, mon).Flapping)
-		require.Equal(t, heartbeat.Stale, only(t, mon).State, "the view is not damped")
-		<-time.After(15 * time.Minute)
-		events = kinds(told())
-		require.Equal(t, []heartbeat.EventKind{"settled"}, events)
-	})
-}
-
 func TestMonitor_RosterTellsOfWhoNeverCame(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -22,6 +22,9 @@ type ChanSource struct {
 	lent     map[*delivery]struct{} // with the consumer
 }
 
+// mostAgain bounds the memory for what is to come again.
+const mostAgain = 10_000
+
 // delivery is one message on its way through the consumer, and the Raw.Token of it.
 type delivery struct{ raw Raw }
 
@@ -29,7 +32,8 @@ type delivery struct{ raw Raw }
 // Payload: where ID is "" it is the number of the message, and a zero At becomes the time of receipt. Token is overwritten.
 //
 // Messages wait in ch until there is credit for them, so who sends waits for the handlers. What is to come again is kept in memory and comes
-// before what is new. When ch is closed nothing more comes; Run goes on until its context ends, and [ChanSource.Done] says when all is settled.
+// before what is new; while 10,000 messages wait for that, nothing new is taken. When ch is closed nothing more comes; Run goes on until its
+// context ends, and [ChanSource.Done] says when all is settled.
 //
 // Nothing survives the process. What a consumer gave back or left unsettled goes to the next one that is given the same source, one at a
 // time. No dead letters are kept: Config.DeadLetter is required. A handler that changes a payload changes it for the next attempt, too.
@@ -64,7 +68,7 @@ func (s *ChanSource) Receive(ctx context.Context, credit Credit) ([]Raw, error) 
 func (s *ChanSource) take(credit Credit) (raws []Raw, in <-chan Raw) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.ended {
+	if s.hungryLocked() {
 		in = s.ch
 	}
 	for bytes := int64(0); len(raws) < credit.Count && bytes < credit.Bytes; {
@@ -80,9 +84,11 @@ func (s *ChanSource) take(credit Credit) (raws []Raw, in <-chan Raw) {
 	return raws, in
 }
 
+func (s *ChanSource) hungryLocked() bool { return !s.ended && s.parked+len(s.again) < mostAgain }
+
 // pollLocked takes one message from the channel, if there is one.
 func (s *ChanSource) pollLocked() bool {
-	if s.ended {
+	if !s.hungryLocked() {
 		return false
 	}
 	select {
@@ -177,11 +183,11 @@ func (s *ChanSource) finishLocked() {
 	}
 }
 
-// Lag is how many messages wait in the channel's buffer, and to come again at once.
+// Lag is how many messages wait in the channel's buffer and to come again.
 func (s *ChanSource) Lag(context.Context) (int64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return int64(len(s.ch) + len(s.again)), nil
+	return int64(len(s.ch) + len(s.again) + s.parked), nil
 }
 
 // Close keeps what the consumer did not settle for the next one.

@@ -23,7 +23,7 @@ const patience = 20 * time.Second
 
 var quiet = slog.New(slog.DiscardHandler)
 
-func client(t *testing.T, addr string) *redis.Client {
+func client(t testing.TB, addr string) *redis.Client {
 	t.Helper()
 	rdb := redis.NewClient(&redis.Options{Addr: addr, ReadTimeout: 500 * time.Millisecond})
 	t.Cleanup(func() { require.NoError(t, rdb.Close()) })
@@ -31,7 +31,7 @@ func client(t *testing.T, addr string) *redis.Client {
 }
 
 // shared is a client of the shared server, and a name that nobody else uses.
-func shared(t *testing.T) (rdb *redis.Client, name string) {
+func shared(t testing.TB) (rdb *redis.Client, name string) {
 	t.Helper()
 	opt, err := redis.ParseURL(testserver.RedisURL(t))
 	require.NoError(t, err)
@@ -102,7 +102,7 @@ func numbered(n int) (all []string) {
 	return all
 }
 
-func eventually(t *testing.T, condition func() bool) {
+func eventually(t testing.TB, condition func() bool) {
 	t.Helper()
 	require.Eventually(t, condition, patience, 2*time.Millisecond)
 }

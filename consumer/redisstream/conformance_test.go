@@ -1,0 +1,75 @@
+package redisstream_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/upbeat-go/upbeat/consumer"
+	"github.com/upbeat-go/upbeat/consumer/consumertest"
+	"github.com/upbeat-go/upbeat/consumer/redisstream"
+	"github.com/upbeat-go/upbeat/internal/testserver"
+)
+
+func TestSource_KeepsTheContract(t *testing.T) {
+	t.Parallel()
+	consumertest.TestSource(t, func(t testing.TB) consumertest.Harness {
+		direct, stream := shared(t)
+		proxy := testserver.StartProxy(t, direct.Options().Addr)
+		rdb := redis.NewClient(&redis.Options{Addr: proxy.Addr(), ReadTimeout: 500 * time.Millisecond})
+		t.Cleanup(func() { require.NoError(t, rdb.Close()) })
+		streams := []string{stream}
+		open := func() consumer.Source {
+			cfg := config(stream)
+			cfg.Streams, cfg.Lease = streams, 2*time.Second
+			src, err := redisstream.New(rdb, cfg)
+			require.NoError(t, err)
+			return src
+		}
+		each := func(do func(stream string) redis.Cmder) {
+			for _, s := range streams {
+				require.NoError(t, do(s).Err())
+			}
+		}
+		return consumertest.Harness{
+			Open: open,
+			OpenMany: func() consumer.Source {
+				streams = append(streams, stream+":2", stream+":3")
+				return open()
+			},
+			Publish: func(payloads ...[]byte) {
+				pipe := direct.Pipeline()
+				for i, p := range payloads {
+					pipe.XAdd(t.Context(), &redis.XAddArgs{Stream: streams[i%len(streams)], Values: []any{"payload", p}})
+				}
+				_, err := pipe.Exec(t.Context())
+				require.NoError(t, err)
+			},
+			Dead: func() (payloads [][]byte) {
+				dead, err := direct.XRange(t.Context(), stream+":dead", "-", "+").Result()
+				require.NoError(t, err)
+				for _, e := range dead {
+					payloads = append(payloads, []byte(e.Values["payload"].(string)))
+				}
+				return payloads
+			},
+			Break: func() func() {
+				proxy.Refuse()
+				return proxy.Pass
+			},
+			LoseReplies: func() func() {
+				proxy.DropReplies()
+				return proxy.Pass
+			},
+			Trim:  func() { each(func(s string) redis.Cmder { return direct.XTrimMaxLen(t.Context(), s, 0) }) },
+			Evict: func() { each(func(s string) redis.Cmder { return direct.Del(t.Context(), s) }) },
+			Jump: func() {
+				ahead := fmt.Sprintf("%d-0", time.Now().Add(time.Hour).UnixMilli())
+				each(func(s string) redis.Cmder { return direct.Do(t.Context(), "XSETID", s, ahead) })
+			},
+		}
+	})
+}

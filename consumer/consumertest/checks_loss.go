@@ -24,12 +24,9 @@ func (f *fixture) leaser() (*reader, consumer.Leaser) {
 
 func (r *reader) extend(l consumer.Leaser) (lost []string) {
 	r.f.Helper()
-	r.call("Extend", r.f.Patience, func(ctx context.Context) {
-		var err error
-		if lost, err = l.Extend(ctx); err != nil {
-			r.f.Errorf("Extend: %v", err)
-		}
-	})
+	var err error
+	r.call("Extend", r.f.Patience, func(ctx context.Context) { lost, err = l.Extend(ctx) })
+	require.NoError(r.f, err, "of Extend")
 	return lost
 }
 
@@ -75,17 +72,23 @@ func brokenBroker(f *fixture) {
 	mend := f.Break()
 	r.broken = true
 	require.Empty(f, r.once(calm, plenty), "received over a broken connection")
-	_ = r.trySettle(calm, all(raws[:2], consumer.Ack, 0)...) // has to heed its context
+	err := r.trySettle(calm, all(raws[:2], consumer.Ack, 0)...)
 	mend()
-	r.settleUntilStored(all(raws[:2], consumer.Ack, 0)...)
+	if err != nil {
+		r.settleUntilStored(all(raws[:2], consumer.Ack, 0)...)
+	}
 	r.settleUntilStored(all(raws[2:], consumer.Retry, 0)...)
-	f.same(raws[2:], r.receive(2), 1)
+	again := r.receive(2)
+	f.same(raws[2:], again, 1)
 	if f.AtMostOnce {
 		return // it may not listen again yet
 	}
 	f.publish("later", 2)
-	again := r.receive(2)
-	require.ElementsMatch(f, []string{"later 0", "later 1"}, payloads(again))
+	later := r.receive(2)
+	require.ElementsMatch(f, []string{"later 0", "later 1"}, payloads(later))
+	r.settle(all(append(again, later...), consumer.Ack, 0)...)
+	next := r.successor()
+	next.nothing(next.rest())
 }
 
 func lostSettle(f *fixture) {

@@ -1,6 +1,7 @@
 package consumertest
 
 import (
+	"context"
 	"errors"
 	"sync"
 	"time"
@@ -117,25 +118,41 @@ func settleBeside(f *fixture) {
 	r := f.open()
 	const number = 2000
 	received := make(chan []consumer.Raw, number)
+	finish := sync.OnceFunc(func() { close(received) })
+	defer finish()
+	var err error
 	var settling sync.WaitGroup
 	settling.Go(func() {
 		for raws := range received {
-			if err := r.trySettle(f.Patience, all(raws, consumer.Ack, 0)...); err != nil {
-				f.Errorf("Settle: %v", err)
-			}
+			err = errors.Join(err, r.src.Settle(context.Background(), all(raws, consumer.Ack, 0)))
 		}
 	})
 	want := f.publish("m", number)
 	var got []string
+	var last []consumer.Raw
 	for deadline := time.Now().Add(f.Patience); len(got) < number && time.Now().Before(deadline); {
-		raws := r.once(time.Until(deadline), consumer.Credit{Count: 100, Bytes: plenty.Bytes})
-		got = append(got, payloads(raws)...)
-		received <- raws
+		received <- last
+		last = r.once(time.Until(deadline), consumer.Credit{Count: 100, Bytes: plenty.Bytes})
+		got = append(got, payloads(last)...)
 	}
-	close(received)
+	finish()
 	settling.Wait()
+	require.NoError(f, err, "of Settle")
 	require.ElementsMatch(f, want, got)
-	r.nothing(calm)
+
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var stray []consumer.Raw
+	var waiting sync.WaitGroup
+	waiting.Go(func() { stray, _ = r.src.Receive(ctx, plenty) })
+	time.Sleep(calm) //nolint:forbidigo // nobody can tell when a Receive waits
+	begun := time.Now()
+	r.settle(all(last, consumer.Ack, 0)...)
+	took := time.Since(begun)
+	cancel()
+	waiting.Wait()
+	require.Less(f, took, soon, "Settle waits for Receive")
+	require.Empty(f, payloads(stray), "delivered again")
 }
 
 func settleDead(f *fixture) {

@@ -131,7 +131,7 @@ func (s *source) Receive(ctx context.Context, credit consumer.Credit) ([]consume
 		defer func() { <-s.one }()
 	}
 	for {
-		raws, err, answered := s.take(credit)
+		raws, answered, err := s.take(credit)
 		switch {
 		case err != nil || answered && len(raws) > 0:
 			return raws, err
@@ -154,23 +154,23 @@ func (s *source) Receive(ctx context.Context, credit consumer.Credit) ([]consume
 	}
 }
 
-func (s *source) take(credit consumer.Credit) (raws []consumer.Raw, err error, answered bool) {
+func (s *source) take(credit consumer.Credit) (raws []consumer.Raw, answered bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.down {
-		return nil, errBroker, true
+		return nil, true, errBroker
 	}
 	var ready []*item
 	for _, i := range s.items {
 		if s.fault == "a pause stops all" && !i.done && time.Now().Before(i.due) {
-			return nil, nil, true
+			return nil, true, nil
 		}
 		if s.availableLocked(i) {
 			ready = append(ready, i)
 		}
 	}
 	if s.fault == "Receive waits for a batch" && len(ready) < 10 {
-		return nil, nil, true
+		return nil, true, nil
 	}
 	bytes := int64(0)
 	for _, i := range ready {
@@ -189,9 +189,9 @@ func (s *source) take(credit consumer.Credit) (raws []consumer.Raw, err error, a
 			}
 		}
 		clear(s.held)
-		return nil, nil, false
+		return nil, false, nil
 	}
-	return raws, nil, true
+	return raws, true, nil
 }
 
 func (s *source) availableLocked(i *item) bool {

@@ -17,8 +17,8 @@
 // [TestSource] tests a source of your own against the contract that package consumer states, as far as a [Harness] lets it:
 //
 //	func TestSource_KeepsTheContract(t *testing.T) {
-//		consumertest.TestSource(t, func(t testing.TB) consumertest.Harness {
-//			b := startBroker(t)
+//		consumertest.TestSource(t, func(tb testing.TB) consumertest.Harness {
+//			b := startBroker(tb)
 //			return consumertest.Harness{Open: b.open, Publish: b.publish, Break: b.cut}
 //		})
 //	}

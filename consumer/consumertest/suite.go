@@ -40,7 +40,7 @@ type Harness struct {
 
 // TestSource tests whether a source keeps the contract of [consumer.Source], and of those of the optional interfaces that it has. It runs its tests
 // in parallel, each with a harness of its own, and takes a few leases of a [consumer.Leaser]: give it a short one.
-func TestSource(t *testing.T, harness func(t testing.TB) Harness) {
+func TestSource(t *testing.T, harness func(tb testing.TB) Harness) {
 	t.Helper()
 	for name, check := range checks {
 		t.Run(name, func(t *testing.T) {

@@ -130,11 +130,12 @@ func (b *Bridge) Run(ctx context.Context) error {
 	running.Go(func() { err = b.reader.Run(reading) })
 	<-ctx.Done()
 	b.src.quiet()
+	left := int64(0)
 	select {
 	case <-b.src.memory.Done():
 	case <-time.After(b.cfg.DrainTimeout):
+		left = b.waiting()
 	}
-	left := b.waiting()
 	stop()
 	running.Wait()
 	if left > 0 {

@@ -15,31 +15,32 @@ import (
 
 func TestSource_KeepsTheContract(t *testing.T) {
 	t.Parallel()
-	consumertest.TestSource(t, func(t testing.TB) consumertest.Harness {
-		direct, channel := shared(t)
-		proxy := testserver.StartProxy(t, direct.Options().Addr)
-		rdb := client(t, proxy.Addr())
+	consumertest.TestSource(t, func(tb testing.TB) consumertest.Harness {
+		tb.Helper()
+		direct, channel := shared(tb)
+		proxy := testserver.StartProxy(tb, direct.Options().Addr)
+		rdb := client(tb, proxy.Addr())
 		return consumertest.Harness{
 			AtMostOnce: true,
 			Open: func() consumer.Source {
 				cfg := config(channel)
 				cfg.MaxMessage = 10 << 20
 				src, err := redispubsub.New(rdb, cfg)
-				require.NoError(t, err)
-				ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+				require.NoError(tb, err)
+				ctx, cancel := context.WithTimeout(tb.Context(), time.Millisecond)
 				defer cancel()
 				_, err = src.Receive(ctx, consumer.Credit{Count: 1, Bytes: 1})
-				require.ErrorIs(t, err, context.DeadlineExceeded)
-				eventually(t, func() bool { return src.Stats().Node != "" })
+				require.ErrorIs(tb, err, context.DeadlineExceeded)
+				eventually(tb, func() bool { return src.Stats().Node != "" })
 				return src
 			},
 			Publish: func(payloads ...[]byte) {
 				pipe := direct.Pipeline()
 				for _, p := range payloads {
-					pipe.Publish(t.Context(), channel, p)
+					pipe.Publish(tb.Context(), channel, p)
 				}
-				_, err := pipe.Exec(t.Context())
-				require.NoError(t, err)
+				_, err := pipe.Exec(tb.Context())
+				require.NoError(tb, err)
 			},
 			Break: func() func() {
 				proxy.Refuse()

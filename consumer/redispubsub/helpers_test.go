@@ -23,19 +23,19 @@ const patience = 20 * time.Second
 
 var quiet = slog.New(slog.DiscardHandler)
 
-func client(t testing.TB, addr string) *redis.Client {
-	t.Helper()
+func client(tb testing.TB, addr string) *redis.Client {
+	tb.Helper()
 	rdb := redis.NewClient(&redis.Options{Addr: addr, ReadTimeout: 500 * time.Millisecond})
-	t.Cleanup(func() { require.NoError(t, rdb.Close()) })
+	tb.Cleanup(func() { require.NoError(tb, rdb.Close()) })
 	return rdb
 }
 
 // shared is a client of the shared server, and a name that nobody else uses.
-func shared(t testing.TB) (rdb *redis.Client, name string) {
-	t.Helper()
-	opt, err := redis.ParseURL(testserver.RedisURL(t))
-	require.NoError(t, err)
-	return client(t, opt.Addr), "pubsub:" + t.Name() + ":" + strconv.FormatUint(rand.Uint64(), 36)
+func shared(tb testing.TB) (rdb *redis.Client, name string) {
+	tb.Helper()
+	opt, err := redis.ParseURL(testserver.RedisURL(tb))
+	require.NoError(tb, err)
+	return client(tb, opt.Addr), "pubsub:" + tb.Name() + ":" + strconv.FormatUint(rand.Uint64(), 36)
 }
 
 func config(channel string) redispubsub.Config {
@@ -102,9 +102,9 @@ func numbered(n int) (all []string) {
 	return all
 }
 
-func eventually(t testing.TB, condition func() bool) {
-	t.Helper()
-	require.Eventually(t, condition, patience, 2*time.Millisecond)
+func eventually(tb testing.TB, condition func() bool) {
+	tb.Helper()
+	require.Eventually(tb, condition, patience, 2*time.Millisecond)
 }
 
 // run runs f until stop is called, or the test ends.

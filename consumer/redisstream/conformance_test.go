@@ -16,22 +16,23 @@ import (
 
 func TestSource_KeepsTheContract(t *testing.T) {
 	t.Parallel()
-	consumertest.TestSource(t, func(t testing.TB) consumertest.Harness {
-		direct, stream := shared(t)
-		proxy := testserver.StartProxy(t, direct.Options().Addr)
+	consumertest.TestSource(t, func(tb testing.TB) consumertest.Harness {
+		tb.Helper()
+		direct, stream := shared(tb)
+		proxy := testserver.StartProxy(tb, direct.Options().Addr)
 		rdb := redis.NewClient(&redis.Options{Addr: proxy.Addr(), ReadTimeout: 500 * time.Millisecond})
-		t.Cleanup(func() { require.NoError(t, rdb.Close()) })
+		tb.Cleanup(func() { require.NoError(tb, rdb.Close()) })
 		streams := []string{stream}
 		open := func() consumer.Source {
 			cfg := config(stream)
 			cfg.Streams, cfg.Lease = streams, 2*time.Second
 			src, err := redisstream.New(rdb, cfg)
-			require.NoError(t, err)
+			require.NoError(tb, err)
 			return src
 		}
 		each := func(do func(stream string) redis.Cmder) {
 			for _, s := range streams {
-				require.NoError(t, do(s).Err())
+				require.NoError(tb, do(s).Err())
 			}
 		}
 		return consumertest.Harness{
@@ -43,14 +44,14 @@ func TestSource_KeepsTheContract(t *testing.T) {
 			Publish: func(payloads ...[]byte) {
 				pipe := direct.Pipeline()
 				for i, p := range payloads {
-					pipe.XAdd(t.Context(), &redis.XAddArgs{Stream: streams[i%len(streams)], Values: []any{"payload", p}})
+					pipe.XAdd(tb.Context(), &redis.XAddArgs{Stream: streams[i%len(streams)], Values: []any{"payload", p}})
 				}
-				_, err := pipe.Exec(t.Context())
-				require.NoError(t, err)
+				_, err := pipe.Exec(tb.Context())
+				require.NoError(tb, err)
 			},
 			Dead: func() (payloads [][]byte) {
-				dead, err := direct.XRange(t.Context(), stream+":dead", "-", "+").Result()
-				require.NoError(t, err)
+				dead, err := direct.XRange(tb.Context(), stream+":dead", "-", "+").Result()
+				require.NoError(tb, err)
 				for _, e := range dead {
 					payloads = append(payloads, []byte(e.Values["payload"].(string)))
 				}
@@ -64,11 +65,11 @@ func TestSource_KeepsTheContract(t *testing.T) {
 				proxy.DropReplies()
 				return proxy.Pass
 			},
-			Trim:  func() { each(func(s string) redis.Cmder { return direct.XTrimMaxLen(t.Context(), s, 0) }) },
-			Evict: func() { each(func(s string) redis.Cmder { return direct.Del(t.Context(), s) }) },
+			Trim:  func() { each(func(s string) redis.Cmder { return direct.XTrimMaxLen(tb.Context(), s, 0) }) },
+			Evict: func() { each(func(s string) redis.Cmder { return direct.Del(tb.Context(), s) }) },
 			Jump: func() {
 				ahead := fmt.Sprintf("%d-0", time.Now().Add(time.Hour).UnixMilli())
-				each(func(s string) redis.Cmder { return direct.Do(t.Context(), "XSETID", s, ahead) })
+				each(func(s string) redis.Cmder { return direct.Do(tb.Context(), "XSETID", s, ahead) })
 			},
 		}
 	})

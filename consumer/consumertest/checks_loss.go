@@ -40,7 +40,7 @@ func leaseExtended(f *fixture) {
 		other.nothing(l.Lease() / 4)
 	}
 	r.settle(all(raws, consumer.Ack, 0)...)
-	other.nothing(other.rest())
+	other.nothing(calm)
 	require.Empty(f, r.extend(l), "nothing is held any more")
 }
 
@@ -135,7 +135,7 @@ func trimmedHeld(f *fixture) {
 	)
 	f.publish("new", 2)
 	var fresh, again []string
-	for end := time.Now().Add(r.rest()); len(fresh) < 2 || time.Now().Before(end); {
+	for end := time.Now().Add(2 * calm); len(fresh) < 2 || time.Now().Before(end); {
 		require.Less(f, time.Since(end), f.Patience, "what was published after the trim is not delivered")
 		for _, p := range payloads(r.once(calm, plenty)) {
 			if p[:1] == "n" {

@@ -104,14 +104,12 @@ func settleSlice(f *fixture) {
 	r := f.open()
 	f.publish("m", 10)
 	raws := r.receive(10)
-	outcomes := all(raws, consumer.Ack, 0)
+	outcomes := all(raws, consumer.Retry, 0)
 	r.settle(outcomes...)
 	for i := range outcomes { // the consumer fills it with the next ones
-		outcomes[i] = consumer.Outcome{Raw: &consumer.Raw{}, Kind: consumer.Retry}
+		outcomes[i] = consumer.Outcome{Raw: &consumer.Raw{}}
 	}
-	r.nothing(calm)
-	next := r.successor()
-	next.nothing(next.rest())
+	f.same(raws, r.receive(10), 1)
 }
 
 func settleBeside(f *fixture) {
@@ -174,8 +172,7 @@ func settleDead(f *fixture) {
 		r.settle(outcomes...)
 	}
 	r.nothing(calm)
-	next := r.successor()
-	next.nothing(next.rest())
+	r.successor().nothing(calm)
 	var kept []string
 	for _, p := range f.Dead() {
 		kept = append(kept, string(p))

@@ -15,9 +15,9 @@ const (
 	// soon is how long a source may take to heed its context: the consumer's shutdown waits no longer.
 	soon = 2 * time.Second
 	// calm is for how long nothing must come that must not come at all.
-	calm = 300 * time.Millisecond
+	calm = 200 * time.Millisecond
 	// pause is an Outcome.After.
-	pause = 400 * time.Millisecond
+	pause = 250 * time.Millisecond
 )
 
 var plenty = consumer.Credit{Count: 1000, Bytes: 1 << 30}

@@ -135,14 +135,16 @@ func TestBridge_AddsWhatWasHeardBeforeItEnds(t *testing.T) {
 	t.Parallel()
 	rdb, name := shared(t)
 	for range testserver.Times(5, 100) {
-		b, stop := bridge(t, rdb, name, nil)
+		b, stop := bridge(t, rdb, name, func(c *redispubsub.BridgeConfig) { c.DrainTimeout = time.Minute })
 		payloads := numbered(2000)
 		for i := range payloads {
 			payloads[i] += time.Now().String()
 		}
 		publish(t, rdb, name, payloads...)
 		eventually(t, func() bool { return b.Stats().Heard > 0 })
+		begun := time.Now()
 		require.NoError(t, stop())
+		require.Less(t, time.Since(begun), patience, "it waits no longer than it has to")
 		s := b.Stats()
 		require.Equal(t, s.Heard, s.Added)
 		require.Zero(t, s.Dropped)

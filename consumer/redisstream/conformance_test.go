@@ -25,7 +25,7 @@ func TestSource_KeepsTheContract(t *testing.T) {
 		streams := []string{stream}
 		open := func() consumer.Source {
 			cfg := config(stream)
-			cfg.Streams, cfg.Lease = streams, 2*time.Second
+			cfg.Streams, cfg.Lease = streams, time.Second
 			src, err := redisstream.New(rdb, cfg)
 			require.NoError(tb, err)
 			return src

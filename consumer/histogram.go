@@ -51,8 +51,8 @@ func middleOf(bucket int) time.Duration {
 		return 1 << (lowBits - 1)
 	}
 	octave, sub := (bucket-1)>>subBits+lowBits, (bucket-1)&(1<<subBits-1)
-	width := 1 << (octave - subBits)
-	return time.Duration(1<<octave + sub*width + width/2)
+	width := time.Duration(1) << (octave - subBits)
+	return width<<subBits + time.Duration(sub)*width + width/2
 }
 
 // distribution is what histograms have counted, by bucket.

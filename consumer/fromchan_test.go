@@ -130,3 +130,26 @@ func TestFromChan_EndedContextTakesNothing(t *testing.T) {
 	_, err = consumer.FromChan(nil).Receive(t.Context(), consumer.Credit{Count: 1, Bytes: 1})
 	require.ErrorContains(t, err, "nil")
 }
+
+func TestFromChan_TakesNothingNewWhileTooMuchIsToComeAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const most = 10_000
+		ch := make(chan consumer.Raw, most+1)
+		for range most + 1 {
+			ch <- consumer.Raw{}
+		}
+		src := consumer.FromChan(ch)
+		raws, err := src.Receive(t.Context(), consumer.Credit{Count: most, Bytes: 1})
+		require.NoError(t, err)
+		require.Len(t, raws, most)
+		for i := range raws {
+			require.NoError(t, src.Settle(t.Context(), []consumer.Outcome{{Raw: &raws[i], Kind: consumer.Retry, After: time.Hour}}))
+		}
+		begun := time.Now()
+		raws, err = src.Receive(t.Context(), consumer.Credit{Count: 1, Bytes: 1})
+		require.NoError(t, err)
+		require.Equal(t, 2, raws[0].Attempt)
+		require.Equal(t, time.Hour, time.Since(begun))
+	})
+}

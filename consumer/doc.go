@@ -11,6 +11,8 @@
 //
 // [New] hands out one message at a time, [NewBatch] as many as are there: what goes into a database goes there best in one statement.
 //
+// [Chain] surrounds a handler with what every service wants, such as [Timeout] and [LogFailures].
+//
 // # What it guarantees
 //
 //   - Each message is handled until a handler is done with it or it is kept as a dead letter; only then is it acked. So it is handled at

@@ -2,6 +2,7 @@ package consumertest
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strconv"
 	"sync"
@@ -117,6 +118,17 @@ func (s *Source) giveBack(raw consumer.Raw) {
 	defer s.mu.Unlock()
 	s.waiting = append(s.waiting, raw)
 	s.changeLocked()
+}
+
+// Close gives back what was delivered and never settled: the next consumer gets it.
+func (s *Source) Close(context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	left := slices.SortedFunc(maps.Values(s.lent), func(a, b consumer.Raw) int { return a.At.Compare(b.At) })
+	s.waiting = append(left, s.waiting...)
+	clear(s.lent)
+	s.changeLocked()
+	return nil
 }
 
 // KeepsDead says that Dead returns the dead letters.

@@ -1,0 +1,37 @@
+package consumer
+
+import "time"
+
+// Histogram exposes histogram.
+type Histogram struct{ histogram }
+
+// Record is histogram.record.
+func (h *Histogram) Record(d time.Duration) { h.record(d) }
+
+// Quantile is that of what was recorded.
+func (h *Histogram) Quantile(q float64) time.Duration {
+	var d distribution
+	h.addTo(&d)
+	return d.quantile(q)
+}
+
+// Recently exposes recently.
+type Recently struct{ *recently }
+
+// NewRecently is newRecently.
+func NewRecently() Recently { return Recently{newRecently()} }
+
+// Record is recently.record, now.
+func (r Recently) Record(d time.Duration) { r.record(d, time.Now()) }
+
+// Quantile is that of the last minute or two.
+func (r Recently) Quantile(q float64) time.Duration { return r.distribution(time.Now()).quantile(q) }
+
+// BucketCount is bucketCount.
+const BucketCount = bucketCount
+
+// BucketOf is bucketOf.
+func BucketOf(d time.Duration) int { return bucketOf(d) }
+
+// MiddleOf is middleOf.
+func MiddleOf(bucket int) time.Duration { return middleOf(bucket) }

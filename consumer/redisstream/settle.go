@@ -115,6 +115,9 @@ func (l *lane) remind(list []consumer.Outcome) {
 	}
 }
 
+// ourPrefix is what the fields begin with that a dead letter has beside those of its entry.
+const ourPrefix = "upbeat_"
+
 const (
 	longestReason = 1 << 10
 	longestStack  = 8 << 10
@@ -132,7 +135,7 @@ func (l *lane) letter(id string, o consumer.Outcome) []any {
 	args := []any{l.src.cfg.Group, l.src.cfg.Consumer, id}
 	theirs, _ := o.Headers.(fields)
 	for name, value := range theirs {
-		if !strings.HasPrefix(name, "upbeat_") { // it may be a dead letter that died again
+		if !strings.HasPrefix(name, ourPrefix) { // it may be a dead letter that died again
 			args = append(args, name, value)
 		}
 	}

@@ -37,18 +37,9 @@ var (
 // New returns a source. It neither connects nor starts anything. rdb stays the caller's, and has to stay open for as long as the consumer runs.
 func New(rdb redis.UniversalClient, cfg Config) (*Source, error) {
 	cfg, err := cfg.withDefaults()
-	cluster := false
-	switch rdb.(type) {
-	case *redis.Client:
-	case *redis.ClusterClient:
-		cluster = true
+	cluster, wrong := inCluster(rdb)
+	if err = errors.Join(err, wrong); cluster {
 		err = errors.Join(err, checkTags(cfg.Streams))
-	case nil: // said below
-	default:
-		err = errors.Join(err, fmt.Errorf("redisstream: client is a %T: want a *redis.Client or a *redis.ClusterClient", rdb))
-	}
-	if redislink.IsNil(rdb) {
-		err = errors.Join(err, errors.New("redisstream: client is nil: want a *redis.Client or a *redis.ClusterClient"))
 	}
 	if err != nil {
 		return nil, err
@@ -60,6 +51,21 @@ func New(rdb redis.UniversalClient, cfg Config) (*Source, error) {
 		s.idle <- l
 	}
 	return s, nil
+}
+
+// inCluster says whether rdb is a client of a cluster, and what is wrong with it.
+func inCluster(rdb redis.UniversalClient) (yes bool, err error) {
+	if redislink.IsNil(rdb) {
+		return false, errors.New("redisstream: client is nil: want a *redis.Client or a *redis.ClusterClient")
+	}
+	switch rdb.(type) {
+	case *redis.Client:
+		return false, nil
+	case *redis.ClusterClient:
+		return true, nil
+	default:
+		return false, fmt.Errorf("redisstream: client is a %T: want a *redis.Client or a *redis.ClusterClient", rdb)
+	}
 }
 
 // deadStream is the name of the stream for dead letters. In a cluster it is in the same slot as stream.

@@ -57,14 +57,19 @@ func (l *lane) others(entries []redis.XMessage) (rest []redis.XMessage) {
 	return rest
 }
 
-// takeUp returns what this consumer held in an earlier life. Before its first call nothing is held in this one.
+// takeUp returns what this consumer held in an earlier life or, of an exclusive stream, what anybody held. Before its first call nothing is
+// held in this one.
 func (l *lane) takeUp(ctx context.Context, count int) ([]redis.XMessage, error) {
 	if l.resume == (entryID{}) {
 		// Names pile up otherwise. It isn't worth a failure.
 		_ = l.eval(ctx, sweepScript, l.src.cfg.Group, l.src.cfg.Consumer, sweepAfter.Milliseconds()).Err()
 	}
 	for {
-		last, entries, err := l.find(ctx, takeUpScript, l.resume.String(), min(count, scriptSize))
+		args := []any{l.resume.String(), min(count, scriptSize)}
+		if l.owner == "" {
+			args = append(args, l.src.cfg.Consumer)
+		}
+		last, entries, err := l.find(ctx, takeUpScript, args...)
 		if err != nil {
 			return nil, fmt.Errorf("take up: %w", err)
 		}

@@ -22,7 +22,7 @@ type ProducerConfig struct {
 	// Field is the entry's field that is the payload. Empty means "payload".
 	Field string
 	// MaxLen is how many entries are kept per stream, about: older ones are removed with each send, whether they were handled or not. 0
-	// means that a producer removes nothing: entries are removed by whoever knows what was handled.
+	// means that a producer removes nothing: see [Trim].
 	MaxLen int64
 }
 

@@ -154,7 +154,7 @@ func (h *shift) noteLocked(s *seat, mine bool, begun time.Time) {
 	case s.tenure == lost && s.freeLocked():
 		s.tenure = away
 	}
-	if mine && s.tenure == away && s.freeLocked() { // taken, but the reply was lost; or by a process before this one
+	if mine && s.tenure == away { // taken, but the reply was lost; or by a process before this one
 		h.gainLocked(s, begun)
 	}
 }

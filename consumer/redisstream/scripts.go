@@ -147,6 +147,29 @@ end
 ` + found + `
 return {next, gone, list}`
 
+	// replayScript moves the letters ARGV[1…] from KEYS[2] to KEYS[1], without the fields that tell of their death but for one.
+	replayScript = `
+local moved = 0
+for _, id in ipairs(ARGV) do
+  local letter = redis.call('XRANGE', KEYS[2], id, id)[1]
+  if letter then
+    local entry, as = {}, ''
+    for i = 1, #letter[2], 2 do
+      local name, value = letter[2][i], letter[2][i+1]
+      if string.sub(name, 1, 7) ~= 'upbeat_' then
+        entry[#entry + 1] = name
+        entry[#entry + 1] = value
+      elseif name == 'upbeat_id' then
+        as = value
+      end
+    end
+    redis.call('XADD', KEYS[1], '*', 'upbeat_replayed', as, unpack(entry))
+    redis.call('XDEL', KEYS[2], id)
+    moved = moved + 1
+  end
+end
+return moved`
+
 	// leaveScript removes this consumer if it has nothing pending, which would be lost with it.
 	leaveScript = `
 if #redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1, ARGV[2]) == 0 then

@@ -224,8 +224,9 @@ func TestExclusive_CancelsWhatItCanNotRenew(t *testing.T) {
 		return seen.handle(ctx, m)
 	})
 	proxy.BlackHole()
+	sequences(t, p, 1, 10, 19) // which are to come after those that the first one holds
 	require.Less(t, (<-cancelled).UnixNano(), (<-next).UnixNano())
-	require.Eventually(t, func() bool { return seen.reached(t, 1, 10) }, patience, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return seen.reached(t, 1, 20) }, patience, 5*time.Millisecond)
 	proxy.Pass()
 }
 

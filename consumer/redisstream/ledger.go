@@ -114,13 +114,25 @@ func (l *ledger) park(entries []*entry) {
 	}
 }
 
-// held returns the ids of all open entries.
-func (l *ledger) held() map[string]bool {
+// unpark forgets what was parked.
+func (l *ledger) unpark() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	clear(l.parked)
+}
+
+// held returns the ids of all open entries and, if asked for, of the parked ones.
+func (l *ledger) held(withParked bool) map[string]bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	ids := map[string]bool{}
 	for e := range l.openLocked {
 		ids[e.id] = true
+	}
+	for id := range l.parked {
+		if withParked {
+			ids[id] = true
+		}
 	}
 	return ids
 }

@@ -207,5 +207,20 @@ func chunks[E any](all []E) iter.Seq[[]E] { return slices.Chunk(all, scriptSize)
 
 // eval runs a script on the stream. The whole script is sent each time, as none of them runs often.
 func (l *lane) eval(ctx context.Context, script string, args ...any) *redis.Cmd {
-	return l.src.rdb.Eval(ctx, script, l.keys(), args...)
+	keys := l.keys()
+	all := make([]any, 0, 3+len(keys)+len(args))
+	all = append(all, "eval", script, len(keys))
+	for _, key := range keys {
+		all = append(all, key)
+	}
+	cmd := redis.NewCmd(ctx, append(all, args...)...)
+	cmd.SetFirstKeyPos(3)
+	_ = l.src.rdb.Process(ctx, onceScript{cmd})
+	return cmd
 }
+
+// onceScript isn't repeated by the client: what the lost reply had would come after what the next one has, and much later.
+type onceScript struct{ *redis.Cmd }
+
+// NoRetry is asked by the client.
+func (onceScript) NoRetry() bool { return true }

@@ -107,6 +107,7 @@ func (h *shift) read(ctx context.Context, s *seat, credit consumer.Credit) ([]co
 	entries, err := s.read(ctx, s.affordable(credit))
 	if err != nil {
 		s.grouped = false
+		s.resumed, s.resume = false, entryID{} // what came with a reply that is lost comes before all that is new
 		s.hangUp()
 	}
 	h.mu.Lock()
@@ -199,6 +200,7 @@ func (h *shift) stopLocked(s *seat) {
 func (h *shift) gainLocked(s *seat, since time.Time) {
 	s.tenure, s.sure, s.ready, s.err = held, since, true, nil
 	s.grouped, s.resumed, s.resume, s.cursor = false, false, entryID{}, searchEnd
+	s.ledger.unpark() // others may have had it meanwhile
 	h.ring()
 }
 

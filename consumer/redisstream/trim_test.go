@@ -62,6 +62,20 @@ func TestTrim_LeavesWhatAnyGroupIsToHandle(t *testing.T) {
 	require.ErrorContains(t, err, "maxLen is -1")
 }
 
+// A block of a hundred entries, half of them settled: what goes with a limit is told apart.
+func TestTrim_TellsLossFromTheRest(t *testing.T) {
+	t.Parallel()
+	rdb := private(t)
+	ids := publish(t, rdb, "s", 1, 150)
+	require.NoError(t, rdb.XGroupCreate(t.Context(), "s", "group", ids[49]).Err())
+	done, err := redisstream.Trim(t.Context(), rdb, "s", 150)
+	require.NoError(t, err)
+	require.Zero(t, done)
+	done, err = redisstream.Trim(t.Context(), rdb, "s", 40)
+	require.NoError(t, err)
+	require.Equal(t, redisstream.Trimmed{Settled: 50, Lost: 50}, done)
+}
+
 // Trimming all the time takes nothing away from a consumer whose messages fail, wait and come again.
 func TestTrim_UnderAConsumer(t *testing.T) {
 	t.Parallel()

@@ -23,7 +23,7 @@
 //
 // Each partition is a stream, and is read by one consumer at a time. They share them evenly, by two small keys beside each stream:
 // "<stream>:owner:<group>", which runs out a lease after its owner was last heard of, and "<stream>:members:<group>". When a consumer joins or
-// leaves, partitions move once what was read of them is settled: within a few seconds at the default lease, and as long as handlers take. That of
+// leaves, partitions move once what was read of them is settled, within some fifteen seconds at the default lease if handlers are quick. That of
 // a consumer that was killed is free after a Lease, and whoever gets it begins with all that was pending, in its order.
 //
 // Each read and each ack is refused by Redis unless it comes from the owner. One that can't reach Redis takes its partitions for lost after

@@ -174,12 +174,18 @@ func startClock(b *testing.B) (processor time.Duration) {
 	return processorTime(b)
 }
 
-// settled stops the clock and looks whether the work was done. cpu-ns/op is processor time of this process; the rest is Redis.
-func settled(b *testing.B, rdb *redis.Client, stream string, before time.Duration) {
+// finish stops the clock. cpu-ns/op is processor time of this process; the rest is Redis.
+func finish(b *testing.B, before time.Duration) {
 	b.Helper()
 	b.StopTimer()
 	b.ReportMetric(float64((processorTime(b)-before).Nanoseconds())/float64(b.N), "cpu-ns/op")
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")
+}
+
+// settled is finish, and looks whether the work was done.
+func settled(b *testing.B, rdb *redis.Client, stream string, before time.Duration) {
+	b.Helper()
+	finish(b, before)
 	p, err := rdb.XPending(b.Context(), stream, "bench").Result()
 	require.NoError(b, err)
 	require.Zero(b, p.Count)

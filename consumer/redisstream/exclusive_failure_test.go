@@ -74,3 +74,61 @@ func TestCluster_FollowsASlot(t *testing.T) {
 		}
 	}
 }
+
+// receiveAll receives until so many messages have come, and returns their payloads.
+func receiveAll(t *testing.T, src *redisstream.Source, n int) (payloads []string) {
+	t.Helper()
+	for begun := time.Now(); len(payloads) < n && time.Since(begun) < patience; {
+		raws, _ := src.Receive(t.Context(), consumer.Credit{Count: 3, Bytes: 1000}) // a failure is made good by the next call
+		for _, raw := range raws {
+			payloads = append(payloads, string(raw.Payload))
+		}
+	}
+	return payloads
+}
+
+// What was pending with the owner before comes first, however short its lease had run.
+func TestExclusive_TakesUpWhatAnybodyHeld(t *testing.T) {
+	t.Parallel()
+	rdb, stream := shared(t)
+	cfg := exclusive(stream, 1)
+	cfg.Lease, cfg.Block = time.Hour, 20*time.Millisecond
+	part := cfg.Streams[0]
+	publish(t, rdb, part, 1, 6)
+	var sources []*redisstream.Source
+	for _, name := range []string{"dead", "heir"} {
+		cfg.Consumer = name
+		src, err := redisstream.New(rdb, cfg)
+		require.NoError(t, err)
+		sources = append(sources, src)
+	}
+	require.Equal(t, []string{"1", "2", "3"}, receiveAll(t, sources[0], 3))
+	require.NoError(t, rdb.Del(t.Context(), part+":owner:group", part+":members:group").Err())
+	require.Equal(t, []string{"1", "2", "3", "4", "5", "6"}, receiveAll(t, sources[1], 6))
+	for _, src := range sources {
+		require.NoError(t, src.Close(t.Context()))
+	}
+}
+
+func TestExclusive_LostReplyBreaksNoOrder(t *testing.T) {
+	t.Parallel()
+	direct, stream := shared(t)
+	proxy := testserver.StartProxy(t, direct.Options().Addr)
+	rdb := redis.NewClient(&redis.Options{Addr: proxy.Addr()})
+	t.Cleanup(func() { require.NoError(t, rdb.Close()) })
+	cfg := exclusive(stream, 1)
+	cfg.Lease = time.Hour
+	part := cfg.Streams[0]
+	publish(t, direct, part, 1, 9)
+	src, err := redisstream.New(rdb, cfg)
+	require.NoError(t, err)
+	require.Equal(t, []string{"1", "2", "3"}, receiveAll(t, src, 3))
+	proxy.DropReplies()
+	rest := make(chan []string)
+	go func() { rest <- receiveAll(t, src, 6) }()
+	require.Eventually(t, func() bool { return pending(t, direct, part) == 6 }, patience, time.Millisecond)
+	<-time.After(200 * time.Millisecond) // for the reply to get lost
+	proxy.Pass()
+	require.Equal(t, []string{"4", "5", "6", "7", "8", "9"}, <-rest)
+	require.NoError(t, src.Close(t.Context()))
+}

@@ -20,6 +20,11 @@ type Config struct {
 	Streams []string
 	// Group is the consumer group. Each group gets every entry, once.
 	Group string
+	// Exclusive lets one consumer of the group at a time read each stream, so that order holds across processes, not only within one:
+	// with Streams from [Partitions], a [Producer] with as many, and consumer.Config.Key. The consumers share the streams evenly; when one joins or
+	// leaves, some move, after what was read of them is settled. One that dies is replaced after a Lease. All consumers of a group
+	// have to name the same Streams, and all or none be exclusive.
+	Exclusive bool
 	// Consumer is the name within the group: no two processes may use the same one at a time. A name that a process keeps over a restart gives
 	// it back at once what it held. Empty means <host>-<pid>-<random>.
 	Consumer string

@@ -46,3 +46,6 @@ func (a *Alarm) Due() bool { return a.due() }
 
 // Clear is alarm.clear.
 func (a *Alarm) Clear(t time.Time) { a.clear(t) }
+
+// Share exposes share.
+var Share = share

@@ -41,6 +41,12 @@ func shared(tb testing.TB) (rdb *redis.Client, stream string) {
 	return client(tb, testserver.RedisURL(tb)), fmt.Sprintf("test:%s:%d", tb.Name(), time.Now().UnixNano())
 }
 
+// private is a client of a server that only this test uses.
+func private(t *testing.T) *redis.Client {
+	t.Helper()
+	return client(t, testserver.StartRedis(t, testserver.RedisConfig{}).URL())
+}
+
 func config(stream string) redisstream.Config {
 	return redisstream.Config{Streams: []string{stream}, Group: "group", Logger: quiet}
 }

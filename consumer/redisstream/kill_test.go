@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"strconv"
 	"testing"
 	"time"
 
@@ -22,6 +23,7 @@ import (
 const (
 	childURL    = "UPBEAT_TEST_CHILD_URL"
 	childStream = "UPBEAT_TEST_CHILD_STREAM"
+	childParts  = "UPBEAT_TEST_CHILD_PARTITIONS" // of exclusive ones; empty for a plain stream
 )
 
 // TestMain is that process when the environment says so: it prints each payload that it has handled.
@@ -31,7 +33,11 @@ func TestMain(m *testing.M) {
 			_, _ = io.Copy(io.Discard, os.Stdin)
 			os.Exit(1) //nolint:forbidigo // this process is nobody's test
 		}()
-		fmt.Fprintln(os.Stderr, handleForEver(url, os.Getenv(childStream)))
+		if parts, err := strconv.Atoi(os.Getenv(childParts)); err == nil {
+			fmt.Fprintln(os.Stderr, logForEver(url, os.Getenv(childStream), parts))
+		} else {
+			fmt.Fprintln(os.Stderr, handleForEver(url, os.Getenv(childStream)))
+		}
 		return
 	}
 	m.Run()

@@ -19,6 +19,8 @@ const firstBatch = 16
 type lane struct {
 	src          *Source
 	stream, dead string
+	owner        string // the key that says who may read the stream; "" unless that is exclusive
+	members      string // the key with all who would
 	ledger       ledger
 	alarm        alarm
 
@@ -31,6 +33,7 @@ type lane struct {
 	searched time.Time // when it began
 	batch    int       // what a read asks for
 	avgBytes int64     // of a payload, lately
+	end      string    // of what the group was given, when the last read found nothing; of exclusive streams
 }
 
 func newLane(s *Source, stream, dead string) *lane {
@@ -65,6 +68,9 @@ func (l *lane) read(ctx context.Context, count int) (entries []redis.XMessage, e
 		if entries, err = l.reclaim(ctx, count); err != nil || len(entries) > 0 {
 			return entries, err
 		}
+	}
+	if l.owner != "" {
+		return l.fenced(ctx, count)
 	}
 	return l.fresh(ctx, count)
 }
@@ -185,4 +191,32 @@ func (l *lane) close(ctx context.Context) error {
 		return fmt.Errorf("redisstream: leave group %s of %s: %w", l.src.cfg.Group, l.stream, err)
 	}
 	return nil
+}
+
+// fenced returns entries that nobody was given yet, for as long as this consumer owns the stream.
+func (l *lane) fenced(ctx context.Context, count int) ([]redis.XMessage, error) {
+	end, entries, err := l.find(ctx, freshScript, count)
+	if err != nil {
+		return nil, err
+	}
+	l.end = end
+	return l.grow(count, entries), nil
+}
+
+// watch returns when there may be something that fenced would return, or when it is time to look.
+func (l *lane) watch(ctx context.Context) error {
+	waiting, interrupt := context.WithCancel(ctx)
+	defer interrupt()
+	block := l.alarm.wait(l.src.cfg.Block, interrupt)
+	defer l.alarm.done()
+	if block <= 0 {
+		return nil
+	}
+	err := l.conn.Do(waiting, block, func(ctx context.Context, conn *redis.Conn, block time.Duration) error {
+		return conn.XRead(ctx, &redis.XReadArgs{Streams: []string{l.stream, l.end}, Count: 1, Block: block}).Err()
+	})
+	if errors.Is(err, redis.Nil) || waiting.Err() != nil {
+		return nil
+	}
+	return err
 }

@@ -16,6 +16,7 @@ type ledger struct {
 	parked  map[string]time.Time // given back to be tried again, and when: after keep, another consumer has taken it over
 	last    entryID              // the highest that the group has delivered, as far as is known
 	known   bool                 // last has been set
+	out     int                  // entries that the consumer was given and didn't settle yet, lost ones included
 }
 
 // batch is what one read brought.
@@ -30,7 +31,8 @@ type batch struct {
 type entry struct {
 	batch   *batch
 	id      string
-	settled bool
+	settled bool // or lost
+	back    bool // it isn't counted in out
 }
 
 // add records a batch that was received just now.
@@ -38,6 +40,7 @@ func (l *ledger) add(b *batch) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	b.open, b.touched = len(b.entries), time.Now()
+	l.out += b.open
 	l.batches = slices.DeleteFunc(l.batches, func(b *batch) bool { return b.open == 0 })
 	l.batches = append(l.batches, b)
 	for i := range b.entries {
@@ -64,6 +67,36 @@ func (l *ledger) settle(entries []*entry) {
 	}
 }
 
+// back records that the consumer is done with entries.
+func (l *ledger) back(lists ...[]*entry) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, e := range slices.Concat(lists...) {
+		if !e.back {
+			e.back = true
+			l.out--
+		}
+	}
+}
+
+// outside is how many entries the consumer isn't done with.
+func (l *ledger) outside() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.out
+}
+
+// drop takes all open entries for lost and returns their ids.
+func (l *ledger) drop() (ids []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for e := range l.openLocked {
+		ids = append(ids, e.id)
+		l.settleLocked(e)
+	}
+	return ids
+}
+
 func (l *ledger) settleLocked(e *entry) {
 	if !e.settled {
 		e.settled = true
@@ -81,13 +114,25 @@ func (l *ledger) park(entries []*entry) {
 	}
 }
 
-// held returns the ids of all open entries.
-func (l *ledger) held() map[string]bool {
+// unpark forgets what was parked.
+func (l *ledger) unpark() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	clear(l.parked)
+}
+
+// held returns the ids of all open entries and, if asked for, of the parked ones.
+func (l *ledger) held(withParked bool) map[string]bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	ids := map[string]bool{}
 	for e := range l.openLocked {
 		ids[e.id] = true
+	}
+	for id := range l.parked {
+		if withParked {
+			ids[id] = true
+		}
 	}
 	return ids
 }

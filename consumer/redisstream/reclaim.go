@@ -37,18 +37,18 @@ func (l *lane) reclaim(ctx context.Context, count int) ([]redis.XMessage, error)
 			l.alarm.clear(l.searched)
 			l.alarm.set(l.searched.Add(backoff.Shorten(min(reclaimEvery, l.src.cfg.Lease/4), 0.2, rand.Float64())))
 		}
-		if entries = l.others(entries); len(entries) > 0 || cursor == searchEnd {
+		if entries = l.others(entries, false); len(entries) > 0 || cursor == searchEnd {
 			return entries, nil
 		}
 	}
 }
 
-// others leaves out what is held here: entries whose lease ran out because it could not be renewed.
-func (l *lane) others(entries []redis.XMessage) (rest []redis.XMessage) {
+// others leaves out what is held here: entries whose lease ran out because it could not be renewed, and parked ones if it isn't their time.
+func (l *lane) others(entries []redis.XMessage, early bool) (rest []redis.XMessage) {
 	if len(entries) == 0 {
 		return nil
 	}
-	held := l.ledger.held()
+	held := l.ledger.held(early)
 	for _, e := range entries {
 		if !held[e.ID] {
 			rest = append(rest, e)
@@ -57,14 +57,19 @@ func (l *lane) others(entries []redis.XMessage) (rest []redis.XMessage) {
 	return rest
 }
 
-// takeUp returns what this consumer held in an earlier life. Before its first call nothing is held in this one.
+// takeUp returns what this consumer held in an earlier life or, of an exclusive stream, what anybody held. Later, after
+// a failure, it returns what has been read and never arrived.
 func (l *lane) takeUp(ctx context.Context, count int) ([]redis.XMessage, error) {
 	if l.resume == (entryID{}) {
 		// Names pile up otherwise. It isn't worth a failure.
 		_ = l.eval(ctx, sweepScript, l.src.cfg.Group, l.src.cfg.Consumer, sweepAfter.Milliseconds()).Err()
 	}
 	for {
-		last, entries, err := l.find(ctx, takeUpScript, l.resume.String(), min(count, scriptSize))
+		args := []any{l.resume.String(), min(count, scriptSize)}
+		if l.owner == "" {
+			args = append(args, l.src.cfg.Consumer)
+		}
+		last, entries, err := l.find(ctx, takeUpScript, args...)
 		if err != nil {
 			return nil, fmt.Errorf("take up: %w", err)
 		}
@@ -73,7 +78,8 @@ func (l *lane) takeUp(ctx context.Context, count int) ([]redis.XMessage, error) 
 			l.resumed = true
 			return nil, nil
 		}
-		if l.resume = id.next(); len(entries) > 0 {
+		l.resume = id.next()
+		if entries = l.others(entries, true); len(entries) > 0 {
 			return entries, nil
 		}
 	}

@@ -76,9 +76,59 @@ for _, id in ipairs(ids) do
 end
 `
 
+	// fence begins a script that only the owner of the stream may run: KEYS[2] says who that is, if the stream is exclusive.
+	fence = `
+if KEYS[2] and redis.call('GET', KEYS[2]) ~= ARGV[2] then
+  return redis.error_reply('NOTOWNER somebody else reads this stream')
+end
+`
+
+	// ackScript acks the entries ARGV[3…].
+	ackScript = fence + `
+return redis.call('XACK', KEYS[1], ARGV[1], unpack(ARGV, 3))`
+
+	// freshScript reads ARGV[3] entries at most that nobody was given yet. Without any, it says up to where they were given.
+	freshScript = fence + `
+local r = redis.call('XREADGROUP', 'GROUP', ARGV[1], ARGV[2], 'COUNT', ARGV[3], 'STREAMS', KEYS[1], '>')
+local list, last = {}, ''
+if r then
+  for i, e in ipairs(r[1][2]) do list[i] = {e[1], 1, e[2]} end
+  return {last, 0, list}
+end
+for _, g in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
+  local of = {}
+  for i = 1, #g, 2 do of[g[i]] = g[i+1] end
+  if of.name == ARGV[1] then last = of['last-delivered-id'] end
+end
+return {last, 0, list}`
+
+	// lookScript signs ARGV[1] on for the stream, for ARGV[2] milliseconds, and keeps what it owns. It returns the owner and all who
+	// signed on. KEYS are those of the owner and of the members.
+	lookScript = `
+local t = redis.call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+redis.call('ZADD', KEYS[2], now, ARGV[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now - ARGV[2])
+redis.call('PEXPIRE', KEYS[2], ARGV[2])
+local owner = redis.call('GET', KEYS[1])
+if owner == ARGV[1] then
+  redis.call('PEXPIRE', KEYS[1], ARGV[2])
+end
+return {owner or '', redis.call('ZRANGE', KEYS[2], 0, -1)}`
+
+	// yieldScript lets go of what ARGV[1] owns, and signs it off if ARGV[2] is 1.
+	yieldScript = `
+if ARGV[2] == '1' then
+  redis.call('ZREM', KEYS[2], ARGV[1])
+end
+if redis.call('GET', KEYS[1]) == ARGV[1] then
+  return redis.call('DEL', KEYS[1])
+end
+return 0`
+
 	// reclaimScript takes over what was idle for ARGV[3] milliseconds, from the cursor ARGV[4] on, ARGV[5] at most. Redis from
 	// 7 drops entries without data by itself and tells which.
-	reclaimScript = `
+	reclaimScript = fence + `
 local r = redis.call('XAUTOCLAIM', KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4], 'COUNT', ARGV[5], 'JUSTID')
 local ids = r[2]
 ` + found + `
@@ -87,15 +137,38 @@ if r[3] then
 end
 return {r[1], gone, list}`
 
-	// takeUpScript begins new leases for this consumer's own entries, from the id ARGV[3] on, ARGV[4] at most.
-	takeUpScript = `
+	// takeUpScript begins new leases for the entries of the consumer ARGV[5], or of all, from the id ARGV[3] on, ARGV[4] at most.
+	takeUpScript = fence + `
 local next, ids = '', {}
-for i, p in ipairs(redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], '+', ARGV[4], ARGV[2])) do
+for i, p in ipairs(redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[3], '+', ARGV[4], unpack(ARGV, 5))) do
   next, ids[i] = p[1], p[1]
   redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, p[1], 'RETRYCOUNT', p[4], 'JUSTID')
 end
 ` + found + `
 return {next, gone, list}`
+
+	// replayScript moves the letters ARGV[1…] from KEYS[2] to KEYS[1], without the fields that tell of their death but for one.
+	replayScript = `
+local moved = 0
+for _, id in ipairs(ARGV) do
+  local letter = redis.call('XRANGE', KEYS[2], id, id)[1]
+  if letter then
+    local entry, as = {}, ''
+    for i = 1, #letter[2], 2 do
+      local name, value = letter[2][i], letter[2][i+1]
+      if string.sub(name, 1, 7) ~= 'upbeat_' then
+        entry[#entry + 1] = name
+        entry[#entry + 1] = value
+      elseif name == 'upbeat_id' then
+        as = value
+      end
+    end
+    redis.call('XADD', KEYS[1], '*', 'upbeat_replayed', as, unpack(entry))
+    redis.call('XDEL', KEYS[2], id)
+    moved = moved + 1
+  end
+end
+return moved`
 
 	// leaveScript removes this consumer if it has nothing pending, which would be lost with it.
 	leaveScript = `
@@ -116,6 +189,17 @@ end
 return 0`
 )
 
+// keys are those of the scripts that begin with a fence.
+func (l *lane) keys() []string {
+	if l.owner == "" {
+		return []string{l.stream}
+	}
+	return []string{l.stream, l.owner}
+}
+
+// isFenced tells whether somebody else owns the stream by now.
+func isFenced(err error) bool { return redis.HasErrorPrefix(err, "NOTOWNER") }
+
 // scriptSize is how many entries one script works on: Redis serves nobody else meanwhile.
 const scriptSize = 500
 
@@ -123,5 +207,20 @@ func chunks[E any](all []E) iter.Seq[[]E] { return slices.Chunk(all, scriptSize)
 
 // eval runs a script on the stream. The whole script is sent each time, as none of them runs often.
 func (l *lane) eval(ctx context.Context, script string, args ...any) *redis.Cmd {
-	return l.src.rdb.Eval(ctx, script, []string{l.stream}, args...)
+	keys := l.keys()
+	all := make([]any, 0, 3+len(keys)+len(args))
+	all = append(all, "eval", script, len(keys))
+	for _, key := range keys {
+		all = append(all, key)
+	}
+	cmd := redis.NewCmd(ctx, append(all, args...)...)
+	cmd.SetFirstKeyPos(3)
+	_ = l.src.rdb.Process(ctx, onceScript{cmd})
+	return cmd
 }
+
+// onceScript isn't repeated by the client: what the lost reply had would come after what the next one has, and much later.
+type onceScript struct{ *redis.Cmd }
+
+// NoRetry is asked by the client.
+func (onceScript) NoRetry() bool { return true }

@@ -62,9 +62,7 @@ func (l *lane) settle(ctx context.Context, pipe redis.Pipeliner, outcomes []cons
 		}
 		ended = append(ended, e)
 	}
-	for part := range slices.Chunk(acks, ackSize) {
-		pipe.XAck(ctx, l.stream, l.src.cfg.Group, part...)
-	}
+	l.ack(ctx, pipe, acks)
 	// Parked now, as they may be delivered again before the reply to this is here.
 	l.ledger.park(parked)
 	var replies []*redis.Cmd
@@ -73,6 +71,7 @@ func (l *lane) settle(ctx context.Context, pipe redis.Pipeliner, outcomes []cons
 	}
 	return func() {
 		l.ledger.settle(ended)
+		l.ledger.back(ended, parked)
 		for _, r := range replies {
 			gone, _ := r.Int64() // an error is one that execute lets pass
 			l.lose(gone)
@@ -81,11 +80,26 @@ func (l *lane) settle(ctx context.Context, pipe redis.Pipeliner, outcomes []cons
 	}
 }
 
-// execute returns what failed, apart from groups that are gone: then nothing is pending that could be settled.
+func (l *lane) ack(ctx context.Context, pipe redis.Pipeliner, ids []string) {
+	for part := range slices.Chunk(ids, ackSize) {
+		if l.owner == "" {
+			pipe.XAck(ctx, l.stream, l.src.cfg.Group, part...)
+			continue
+		}
+		args := make([]any, 0, 2+len(part))
+		args = append(args, l.src.cfg.Group, l.src.cfg.Consumer)
+		for _, id := range part {
+			args = append(args, id)
+		}
+		pipe.Eval(ctx, ackScript, l.keys(), args...)
+	}
+}
+
+// execute returns what failed, apart from groups that are gone and streams that are another's: then nothing is pending here that could be settled.
 func execute(ctx context.Context, pipe redis.Pipeliner) error {
 	cmds, _ := pipe.Exec(ctx)
 	for _, cmd := range cmds {
-		if err := cmd.Err(); err != nil && !isGroupGone(err) {
+		if err := cmd.Err(); err != nil && !isGroupGone(err) && !isFenced(err) {
 			return err
 		}
 	}
@@ -115,6 +129,9 @@ func (l *lane) remind(list []consumer.Outcome) {
 	}
 }
 
+// ourPrefix is what the fields begin with that a dead letter has beside those of its entry.
+const ourPrefix = "upbeat_"
+
 const (
 	longestReason = 1 << 10
 	longestStack  = 8 << 10
@@ -132,7 +149,7 @@ func (l *lane) letter(id string, o consumer.Outcome) []any {
 	args := []any{l.src.cfg.Group, l.src.cfg.Consumer, id}
 	theirs, _ := o.Headers.(fields)
 	for name, value := range theirs {
-		if !strings.HasPrefix(name, "upbeat_") { // it may be a dead letter that died again
+		if !strings.HasPrefix(name, ourPrefix) { // it may be a dead letter that died again
 			args = append(args, name, value)
 		}
 	}

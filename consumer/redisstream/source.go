@@ -20,6 +20,7 @@ type Source struct {
 	cfg   Config
 	lanes []*lane
 	idle  chan *lane // those that nobody reads from
+	shift *shift     // nil unless Config.Exclusive
 	lost  atomic.Int64
 }
 
@@ -37,37 +38,49 @@ var (
 // New returns a source. It neither connects nor starts anything. rdb stays the caller's, and has to stay open for as long as the consumer runs.
 func New(rdb redis.UniversalClient, cfg Config) (*Source, error) {
 	cfg, err := cfg.withDefaults()
-	cluster := false
-	switch rdb.(type) {
-	case *redis.Client:
-	case *redis.ClusterClient:
-		cluster = true
+	cluster, wrong := inCluster(rdb)
+	if err = errors.Join(err, wrong); cluster {
 		err = errors.Join(err, checkTags(cfg.Streams))
-	case nil: // said below
-	default:
-		err = errors.Join(err, fmt.Errorf("redisstream: client is a %T: want a *redis.Client or a *redis.ClusterClient", rdb))
-	}
-	if redislink.IsNil(rdb) {
-		err = errors.Join(err, errors.New("redisstream: client is nil: want a *redis.Client or a *redis.ClusterClient"))
 	}
 	if err != nil {
 		return nil, err
 	}
 	s := &Source{rdb: rdb, cfg: cfg, idle: make(chan *lane, len(cfg.Streams))}
 	for _, stream := range cfg.Streams {
-		l := newLane(s, stream, deadStream(stream, cluster))
+		l := newLane(s, stream, sibling(stream, cluster, "dead"))
+		if cfg.Exclusive {
+			l.owner, l.members = sibling(stream, cluster, "owner:"+cfg.Group), sibling(stream, cluster, "members:"+cfg.Group)
+		}
 		s.lanes = append(s.lanes, l)
 		s.idle <- l
+	}
+	if cfg.Exclusive {
+		s.shift = newShift(s)
 	}
 	return s, nil
 }
 
-// deadStream is the name of the stream for dead letters. In a cluster it is in the same slot as stream.
-func deadStream(stream string, cluster bool) string {
-	if cluster && !strings.Contains(stream, "{") {
-		return "{" + stream + "}:dead"
+// inCluster says whether rdb is a client of a cluster, and what is wrong with it.
+func inCluster(rdb redis.UniversalClient) (yes bool, err error) {
+	if redislink.IsNil(rdb) {
+		return false, errors.New("redisstream: client is nil: want a *redis.Client or a *redis.ClusterClient")
 	}
-	return stream + ":dead"
+	switch rdb.(type) {
+	case *redis.Client:
+		return false, nil
+	case *redis.ClusterClient:
+		return true, nil
+	default:
+		return false, fmt.Errorf("redisstream: client is a %T: want a *redis.Client or a *redis.ClusterClient", rdb)
+	}
+}
+
+// sibling is the name of another key that belongs to the stream: in a cluster it is in the same slot.
+func sibling(stream string, cluster bool, what string) string {
+	if cluster && !strings.Contains(stream, "{") {
+		return "{" + stream + "}:" + what
+	}
+	return stream + ":" + what
 }
 
 // checkTags refuses names with braces that are no hash tag: no other key could be made to lie in their slot.
@@ -82,11 +95,19 @@ func checkTags(streams []string) error {
 	return nil
 }
 
-// Readers is the number of streams.
-func (s *Source) Readers() int { return len(s.lanes) }
+// Readers is the number of streams, or 1 where these are exclusive: several readers would not queue them in their order.
+func (s *Source) Readers() int {
+	if s.shift != nil {
+		return 1
+	}
+	return len(s.lanes)
+}
 
 // Receive reads from the stream that was not read from for the longest time.
 func (s *Source) Receive(ctx context.Context, credit consumer.Credit) ([]consumer.Raw, error) {
+	if s.shift != nil {
+		return s.shift.receive(ctx, credit)
+	}
 	select {
 	case l := <-s.idle:
 		defer func() { s.idle <- l }()
@@ -99,8 +120,11 @@ func (s *Source) Receive(ctx context.Context, credit consumer.Credit) ([]consume
 // Lease is that of the Config.
 func (s *Source) Lease() time.Duration { return s.cfg.Lease }
 
-// Extend renews the leases that began some time ago.
+// Extend renews the leases that began some time ago. Of exclusive streams it returns what was held of those that were lost.
 func (s *Source) Extend(ctx context.Context) (lost []string, err error) {
+	if s.shift != nil {
+		return s.shift.lost(), nil
+	}
 	for _, l := range s.lanes {
 		ids, failed := l.extend(ctx)
 		lost, err = append(lost, ids...), errors.Join(err, failed)
@@ -142,6 +166,9 @@ func (s *Source) KeepsDead() string {
 // Close ends the connections and takes this consumer out of the groups in which it has nothing pending.
 func (s *Source) Close(ctx context.Context) error {
 	var errs []error
+	if s.shift != nil {
+		errs = append(errs, s.shift.close(ctx))
+	}
 	for range s.lanes {
 		select {
 		case l := <-s.idle:

@@ -32,7 +32,8 @@ type Config struct {
 
 	// Key makes messages with the same key wait for one another: they are handled in the order in which they were received, and never side by
 	// side, in this process. One that failed and is tried again later comes after those that were received meanwhile. Messages with the key "" don't
-	// wait for anybody. nil means that none do. Called by as many goroutines as the source has readers; the message is not to be changed.
+	// wait for anybody. nil means that none do. Called by one goroutine, as the source is then read by one alone; the message is not to be
+	// changed.
 	Key func(m *Raw) string
 
 	// MaxAttempts is how often a message is handled that fails by itself, before it is a dead letter. 0 means 5, negative no limit.

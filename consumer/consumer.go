@@ -102,14 +102,16 @@ func build[T any](
 	c.graves = newSettler("keep dead letters", c.log, c.bury, c.buried)
 	c.crew.wanted, c.crew.workers = cfg.Concurrency, map[*worker[T]]struct{}{}
 	c.tally.lag.Store(-1)
+	c.tally.latency, c.tally.handling = newRecently(), newRecently()
 	return c, nil
 }
 
 func (c *Consumer[T]) readers() int {
-	if p, ok := c.src.(Parallel); ok {
-		return max(1, p.Readers())
+	p, ok := c.src.(Parallel)
+	if !ok || c.cfg.Key != nil { // what two readers bring is queued in any order
+		return 1
 	}
-	return 1
+	return max(1, p.Readers())
 }
 
 // invoke calls the handler. Its panic becomes an error.
@@ -118,11 +120,11 @@ func (c *Consumer[T]) invoke(ctx context.Context, unit []*Message[T]) (err error
 	return c.handler(ctx, unit)
 }
 
-// transient asks Config.IsTransient. A panic there counts as no.
+// transient asks Config.IsTransient, unless the error was marked as permanent. A panic there counts as no.
 func (c *Consumer[T]) transient(err error) (yes bool) {
 	var panicked error
 	defer recovered(&panicked)
-	return c.cfg.IsTransient(err)
+	return !isPermanent(err) && c.cfg.IsTransient(err)
 }
 
 func (c *Consumer[T]) succeeded() {

@@ -248,7 +248,8 @@ func TestStats_AreNamedAsPromised(t *testing.T) {
 		require.NoError(t, err)
 		require.JSONEq(t, `{"running":false,"message_count":0,"error_count":0,"error_rate":0,"uptime_seconds":0,"in_flight":0,
 			"in_flight_bytes":0,"retried":0,"dead":0,"lost":0,"leases_lost":0,"lag":-1,"outage":false,
-			"concurrency":8,"active":0,"paused":false}`, string(before))
+			"concurrency":8,"active":0,"paused":false,
+			"latency":{"p50_seconds":0,"p95_seconds":0,"p99_seconds":0},"handling":{"p50_seconds":0,"p95_seconds":0,"p99_seconds":0}}`, string(before))
 		stop := start(t, c)
 		src.Publish("x")
 		settled(t, src)
@@ -259,6 +260,29 @@ func TestStats_AreNamedAsPromised(t *testing.T) {
 		require.InDelta(t, 90, s.UptimeSeconds, 1e-9)
 		require.True(t, handled.Equal(s.LastMessageTime))
 		require.Zero(t, s.Lag)
+		require.NoError(t, stop())
+	})
+}
+
+func TestStats_Percentiles(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		src := consumertest.NewSource()
+		c := single(t, src, consumer.Config{Concurrency: 1}, func(context.Context, *consumer.Message[[]byte]) error {
+			pass(time.Second)
+			return nil
+		})
+		src.Publish(numbers(50)...)
+		stop := start(t, c)
+		settled(t, src)
+		s := c.Stats()
+		require.InDelta(t, 1, s.Handling.P50, 0.04)
+		require.InDelta(t, 1, s.Handling.P99, 0.04)
+		require.InDelta(t, 25, s.Latency.P50, 1)
+		require.InDelta(t, 48, s.Latency.P95, 2)
+		require.InDelta(t, 50, s.Latency.P99, 2)
+		pass(5 * time.Minute)
+		require.Zero(t, c.Stats().Latency, "that was long ago")
 		require.NoError(t, stop())
 	})
 }

@@ -17,16 +17,22 @@
 //
 //   - Each message is handled until a handler is done with it or it is kept as a dead letter; only then is it acked. So it is handled at
 //     least once if its source delivers at least once, and more than once after a crash: handlers have to be idempotent.
+//
 //   - At most Config.Concurrency handlers run, at most Config.MaxInFlight messages and about Config.MaxBytes of payload are held.
+//
 //   - A message that fails by itself is tried again after a while, Config.MaxAttempts times in all, and is then a dead letter. So
 //     is one that can't be decoded, or whose error is marked with [Permanent]. In the meantime all others go on.
+//
 //   - An outage makes no dead letters. An error that [IsTransient], or Config.IsTransient, tells from a message's own fault gets a few
 //     quick tries. If nobody gets through in that time, intake pauses and one handler at a time probes, until one message is
 //     handled. If others do get through, the message is put aside for Config.MaxBackoff, as often as it takes: no attempt is counted.
+//
 //   - A panic of a handler is a failure like another; its error is a [*PanicError]. A handler that ends its goroutine costs no slot.
+//
 //   - A failed batch costs its good messages nothing: see [NewBatch].
 //
 //   - A handler whose message was lent to somebody else, as after a long pause of this process, is told by its context: [ErrLeaseLost].
+//
 //   - When most messages become dead letters intake pauses for a while, again and again: see Config.MaxDeadShare.
 //
 // # Order

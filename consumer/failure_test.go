@@ -62,6 +62,7 @@ func TestConsumer_GivesUpOnAMessage(t *testing.T) {
 	}{
 		"after five attempts":    {consumer.Config{}, func() error { return errMessage }, 5},
 		"after as many as asked": {consumer.Config{MaxAttempts: 2}, func() error { return errMessage }, 2},
+		"whatever it would be":   {consumer.Config{}, func() error { return consumer.Permanent(context.DeadlineExceeded) }, 1},
 		"at once if permanent":   {consumer.Config{}, func() error { return fmt.Errorf("no: %w", consumer.Permanent(errMessage)) }, 1},
 		"that panics":            {consumer.Config{}, func() error { panic("boom") }, 5},
 		"that panics with nil":   {consumer.Config{MaxAttempts: 1}, func() error { panic(nil) }, 1}, //nolint:govet // on purpose

@@ -26,6 +26,10 @@ type Stats struct {
 	Active      int `json:"active"`
 	// Paused is true between Pause and Resume.
 	Paused bool `json:"paused"`
+	// Latency is the time from a message's entry into the broker, by the broker's clock, until it was done, and Handling that of one call of
+	// the handler, both over the last minute or two and within 4 %.
+	Latency  Percentiles `json:"latency"`
+	Handling Percentiles `json:"handling"`
 	// InFlight is how many messages are held: waiting, being handled or being settled.
 	InFlight int `json:"in_flight"`
 	// InFlightBytes is the size of their payloads.
@@ -44,10 +48,23 @@ type Stats struct {
 	Outage bool `json:"outage"`
 }
 
+// Percentiles are durations that 50, 95 and 99 of a hundred don't exceed, in seconds; 0 while there is nothing to count.
+type Percentiles struct {
+	P50 float64 `json:"p50_seconds"`
+	P95 float64 `json:"p95_seconds"`
+	P99 float64 `json:"p99_seconds"`
+}
+
+func (r *recently) percentiles() Percentiles {
+	d := r.distribution(time.Now())
+	return Percentiles{P50: d.quantile(0.5).Seconds(), P95: d.quantile(0.95).Seconds(), P99: d.quantile(0.99).Seconds()}
+}
+
 // Stats returns how the consumer is doing. It doesn't block.
 func (c *Consumer[T]) Stats() Stats {
 	inFlight := c.budget.inFlight()
 	s := c.tally.stats()
+	s.Latency, s.Handling = c.tally.latency.percentiles(), c.tally.handling.percentiles()
 	s.InFlight, s.InFlightBytes = inFlight.Count, inFlight.Bytes
 	s.Concurrency, s.Active = c.crew.size(), len(c.handling())
 	s.Paused = c.paused.Load()
@@ -62,6 +79,8 @@ func (c *Consumer[T]) Stats() Stats {
 type tally struct {
 	lag        atomic.Int64
 	leasesLost atomic.Uint64
+	latency    *recently
+	handling   *recently
 
 	mu                               sync.Mutex
 	begun                            time.Time
@@ -99,6 +118,7 @@ func (t *tally) count(outcomes []Outcome) {
 		t.last = now
 		switch o.Kind {
 		case Ack:
+			t.latency.record(now.Sub(o.At), now)
 			continue
 		case Retry:
 			t.retried++

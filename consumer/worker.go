@@ -121,8 +121,11 @@ func (w *worker[T]) call(ctx context.Context, unit []*Message[T]) error {
 	for _, m := range unit {
 		m.err = nil
 	}
+	begun := time.Now()
 	err := w.c.invoke(w.begin(ctx, unit), unit)
 	w.finish()
+	now := time.Now()
+	w.c.tally.handling.record(now.Sub(begun), now)
 	if err == nil && !slices.ContainsFunc(unit, func(m *Message[T]) bool { return m.err == nil }) {
 		err = unit[0].err // all were marked: the call as a whole failed
 	}

@@ -10,6 +10,7 @@ FUZZTIME ?= 30s
 BENCH ?= .
 BENCHCOUNT ?= 6
 TESTFLAGS ?= -race -shuffle=on -count=$(COUNT) -timeout=9m
+ALONEFLAGS ?= -shuffle=on -count=1 -timeout=9m
 
 .PHONY: help
 help: ## list the targets
@@ -19,10 +20,10 @@ help: ## list the targets
 test: servers ## all tests of all modules against private Redis and Postgres servers, -race on
 	UPBEAT_REQUIRE_SERVERS=1 $(GO) test $(TESTFLAGS) work
 	@# A workspace raises every module to the highest version that any of them asks for:
-	@# alone, each is tested with what its own go.mod says.
+	@# alone, each is tested with what its own go.mod says, and at the speed that it has without -race.
 	@set -e; for m in $(MODULES); do \
 		echo "GOWORK=off, module $$m"; \
-		(cd $$m && GOWORK=off UPBEAT_REQUIRE_SERVERS=1 $(GO) test $(TESTFLAGS) ./...); \
+		(cd $$m && GOWORK=off UPBEAT_REQUIRE_SERVERS=1 $(GO) test $(ALONEFLAGS) ./...); \
 	done
 
 .PHONY: servers

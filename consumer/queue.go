@@ -1,6 +1,9 @@
 package consumer
 
-import "sync"
+import (
+	"slices"
+	"sync"
+)
 
 // queue holds what was received and not yet started, oldest first. Its bound is the budget's. Safe for concurrent use.
 type queue[T any] struct {
@@ -108,7 +111,7 @@ func (q *queue[T]) hold(why reason, on bool) {
 func (q *queue[T]) close() []*Message[T] {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	rest := append(q.items[q.head:], q.lanes.clear()...)
+	rest := slices.Concat(q.items[q.head:], q.lanes.clear())
 	q.items, q.head, q.closed = nil, 0, true
 	q.cond.Broadcast()
 	return rest

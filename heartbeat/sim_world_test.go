@@ -194,7 +194,7 @@ func (w *world) act(i int) {
 			w.graves = append(w.graves, s)
 		}
 		w.plan(i, 20*time.Minute)
-	case w.random.IntN(1500) == 0:
+	case w.random.IntN(1499) == 0:
 		s.stopped = true
 		w.beat(s, heartbeat.PhaseStopped, 0)
 		w.plan(i, w.between(time.Minute, 20*time.Minute))

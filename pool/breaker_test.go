@@ -68,19 +68,19 @@ func TestBreaker_OldFailuresAreForgotten(t *testing.T) {
 		b := pool.NewTestBreaker(pool.Breaker{MinCalls: 10, Window: 10 * time.Second}, nil)
 		for range 100 { // one a second, and a good one with it: 50 %, but of fewer than 10 calls in any 4 s
 			require.NoError(t, b.Call(errLink))
-			time.Sleep(3 * time.Second)
+			<-time.After(3 * time.Second)
 		}
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		for range 9 {
 			require.NoError(t, b.Call(errLink))
 		}
 		require.Equal(t, "closed", b.Stats().State)
 		// Good calls of long ago don't outweigh an outage.
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		for range 1_000_000 {
 			require.NoError(t, b.Call(nil))
 		}
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		for range 10 {
 			require.NoError(t, b.Call(errLink))
 		}
@@ -97,7 +97,7 @@ func TestBreaker_Probes(t *testing.T) {
 		require.EqualValues(t, 1, tripped.Load())
 		opened := time.Now()
 
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		end, err := b.Begin()
 		require.NoError(t, err, "a probe")
 		require.Equal(t, "half-open", b.Stats().State)
@@ -107,11 +107,11 @@ func TestBreaker_Probes(t *testing.T) {
 		require.EqualValues(t, 2, tripped.Load())
 		require.ErrorIs(t, b.Call(nil), pool.ErrOpen)
 
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		require.NoError(t, b.Call(pool.ErrNoVerdict), "a probe whose caller left")
 		_, err = b.Begin()
 		require.NoError(t, err, "gives way to another at once, and this one hangs")
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		stats := b.Stats()
 		require.Equal(t, opened, stats.OpenedAt)
 		require.EqualValues(t, 1, stats.Opened)

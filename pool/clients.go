@@ -41,7 +41,7 @@ func Open(ctx context.Context, cfg Config) (*Clients, error) {
 	}
 	control := cfg.newClient(controlConnections, unmarked)
 	cfg.sockets = c.sockets
-	c.standard = cfg.newStandard(c.perMaster(), &c.breakers)
+	c.standard = cfg.newStandard(c.perMaster(), &c.breakers) //nolint:contextcheck // nodes come and go after Open
 	if cluster, ok := c.standard.(*redis.ClusterClient); ok {
 		c.nodes.watch(cluster)
 	}

@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"maps"
 	"math/big"
 	"net"
 	"os"
@@ -61,13 +62,8 @@ func TestFromEnv_MutualTLS(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			env := make(map[string]string)
-			for k, v := range right {
-				env[k] = v
-			}
-			for k, v := range tt.change {
-				env[k] = v
-			}
+			env := maps.Clone(right)
+			maps.Copy(env, tt.change)
 			setenv(t, env)
 			cfg, err := pool.FromEnv(pool.API())
 			require.NoError(t, err)

@@ -2,6 +2,7 @@ package pool
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -30,10 +31,10 @@ func (t TestBreaker) Begin() (end func(error), err error) {
 	probe, err := t.b.enter()
 	return func(result error) {
 		v := bad
-		switch result {
-		case nil:
+		switch {
+		case result == nil:
 			v = good
-		case ErrNoVerdict:
+		case errors.Is(result, ErrNoVerdict):
 			v = noVerdict
 		}
 		t.b.leave(probe, v, result)

@@ -63,7 +63,7 @@ func (g *guard) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 			return err
 		}
 		err = next(ctx, cmd)
-		return g.leave(ctx, probe, err, err)
+		return g.leave(probe, err, err)
 	}
 }
 
@@ -84,7 +84,7 @@ func (g *guard) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proces
 			return err
 		}
 		err = next(ctx, cmds)
-		return g.leave(ctx, probe, err, worst(cmds, err))
+		return g.leave(probe, err, worst(cmds, err))
 	}
 }
 
@@ -121,11 +121,11 @@ func (g *guard) enter(ctx context.Context) (probe bool, err error) {
 }
 
 // leave reports the worst of a call, and returns its error as a Cluster client may see it.
-func (g *guard) leave(ctx context.Context, probe bool, err, worst error) error {
+func (g *guard) leave(probe bool, err, worst error) error {
 	if g.breaker != nil {
 		v := good
 		if worst != nil && worst != redis.Nil { //nolint:errorlint // the fast path
-			v = g.judge(ctx, worst)
+			v = g.judge(worst)
 		}
 		g.breaker.leave(probe, v, worst)
 	}
@@ -135,7 +135,7 @@ func (g *guard) leave(ctx context.Context, probe bool, err, worst error) error {
 	return err
 }
 
-func (g *guard) judge(ctx context.Context, err error) verdict {
+func (g *guard) judge(err error) verdict {
 	if isReply(err) {
 		return good
 	}

@@ -90,7 +90,7 @@ func (b *batch) inChunks(ctx context.Context, cmds []redis.Cmder) error {
 	var failed error
 	sent := 0
 	for chunk := range slices.Chunk(cmds, b.limits.Chunk) {
-		if err := b.Pipeliner.BatchProcess(ctx, chunk...); err != nil {
+		if err := b.BatchProcess(ctx, chunk...); err != nil {
 			return err
 		}
 		if err := execWith(ctx, b.Pipeliner); err != nil {

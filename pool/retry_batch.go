@@ -17,7 +17,7 @@ func toRepeat(ctx context.Context, cmds []redis.Cmder) []redis.Cmder {
 			failed = append(failed, cmd)
 			anyLost = anyLost || f == lost
 		}
-		if !isRepeatable(ctx, cmd) && !(transaction && isBracket(cmd)) {
+		if !isRepeatable(ctx, cmd) && (!transaction || !isBracket(cmd)) {
 			repeatable = false
 		}
 	}

@@ -71,8 +71,8 @@ func TestTrap_BlockedCallOutlivesItsContext(t *testing.T) {
 	awaitBlocked(t, watcher.Standard(), "deaf", 1)
 	cancel()
 	select {
-	case <-done:
-		require.Fail(t, "bare go-redis obeys the context now")
+	case err := <-done:
+		require.Fail(t, "bare go-redis obeys the context now", err)
 	case <-time.After(300 * time.Millisecond):
 	}
 	require.NoError(t, watcher.Standard().RPush(t.Context(), k, "v").Err())
@@ -135,8 +135,8 @@ func TestTrap_NoReadTimeoutHangs(t *testing.T) {
 	go func() { done <- rdb.Ping(t.Context()).Err() }()
 	require.Error(t, c.Standard().Ping(t.Context()).Err())
 	select {
-	case <-done:
-		require.Fail(t, "bare go-redis returned")
+	case err := <-done:
+		require.Fail(t, "bare go-redis returned", err)
 	case <-time.After(300 * time.Millisecond):
 	}
 	proxy.Reset()

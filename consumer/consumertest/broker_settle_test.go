@@ -13,7 +13,7 @@ func (s *source) Settle(ctx context.Context, outcomes []consumer.Outcome) error 
 		defer func() { <-s.one }()
 	}
 	if s.fault == "the slice is kept" {
-		time.AfterFunc(time.Millisecond, func() { s.store(outcomes) })
+		time.AfterFunc(time.Millisecond, func() { _ = s.store(outcomes) })
 		return nil
 	}
 	s.mu.Lock()
@@ -58,7 +58,8 @@ func (s *source) store(outcomes []consumer.Outcome) error {
 func (s *source) storeLocked(d *delivery, o consumer.Outcome) {
 	i := d.item
 	current := i.holder == s && s.held[i] == d.serial || s.fault == "a late outcome counts" && i.holder != nil
-	if !current && !(s.fault == "outcomes count each time" && i.holder == nil && o.Kind != consumer.Ack) {
+	counts := s.fault == "outcomes count each time" && i.holder == nil && o.Kind != consumer.Ack
+	if !current && !counts {
 		if o.Kind == consumer.Dead && s.fault == "the dead are kept each time" {
 			s.dead = append(s.dead, i.raw.Payload)
 		}

@@ -146,9 +146,8 @@ func trimmedHeld(f *fixture) {
 		}
 	}
 	require.ElementsMatch(f, []string{"new 0", "new 1"}, fresh)
-	lost := int64(0)
 	if c, ok := r.src.(consumer.LossCounter); ok {
-		lost = c.Lost()
+		lost := c.Lost()
 		require.EqualValues(f, 2, int(lost)+len(again), "%d are delivered again, %d counted as lost", len(again), lost)
 	}
 }
@@ -179,7 +178,7 @@ func clockJump(f *fixture) {
 	f.Jump()
 	f.publish("later", 2)
 	after := r.receive(2)
-	both := append(before, after...)
+	both := slices.Concat(before, after)
 	settled := time.Now()
 	r.settle(all(both, consumer.Retry, pause)...)
 	again := r.receive(4)

@@ -80,7 +80,8 @@ func TestDeadLetters_TellWhatHappened(t *testing.T) {
 	n, err := box.Count(t.Context())
 	require.NoError(t, err)
 	require.EqualValues(t, 249, n)
-	for range box.All(t.Context()) {
+	for _, err := range box.All(t.Context()) {
+		require.NoError(t, err)
 		break // which must not go on
 	}
 }

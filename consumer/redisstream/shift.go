@@ -123,7 +123,7 @@ func (h *shift) read(ctx context.Context, s *seat, credit consumer.Credit) ([]co
 	case s.tenure == lost || s.tenure == away:
 		return nil, nil // the next owner takes up all that is pending, in its order
 	case len(entries) == 0:
-		h.watchLocked(s)
+		h.watchLocked(s) //nolint:contextcheck // the watch outlasts this call
 		return nil, nil
 	default:
 		return s.deliver(entries), nil

@@ -2,6 +2,7 @@ package heartbeat
 
 import (
 	"fmt"
+	"math"
 	"sync"
 	"time"
 )
@@ -14,7 +15,9 @@ type massHold struct {
 	mu    sync.Mutex
 	held  bool          // guarded by mu
 	spent bool          // guarded by mu; the time was up, and the mass has not been heard since
+	begun time.Duration // guarded by mu
 	until time.Duration // guarded by mu
+	most  int           // guarded by mu; that were silent at once during this hold
 	over  time.Duration // guarded by mu; when most were last heard again: the others get the time to follow
 }
 
@@ -44,14 +47,16 @@ func (h *massHold) look(c census, dying bool, cfg *MonitorConfig, now time.Durat
 	case h.held && !mass:
 		h.held, h.over = false, now
 		e = Event{Kind: EventMassOver, Why: fmt.Sprintf("%d of %d living instances are silent, no longer most", c.silent, c.living)}
+	case h.held && c.silent > h.most: // its time runs from when the last of them fell silent
+		h.most, h.until = c.silent, max(h.until, min(now+cfg.MassHold, h.begun+2*cfg.MassHold))
 	case h.held && now >= h.until:
 		h.held, h.spent = false, true
-		e = Event{Kind: EventMassOver, Why: fmt.Sprintf("%d of %d living instances are still silent, and deaths were held back for %v", c.silent, c.living, cfg.MassHold)}
+		e = Event{Kind: EventMassOver, Why: fmt.Sprintf("%d of %d living instances are still silent, and deaths were held back for %v", c.silent, c.living, (now - h.begun).Round(time.Second))}
 	case !mass:
 		h.spent = false
 	case dying && !h.held && !h.spent:
-		h.held, h.until = true, now+cfg.MassHold
-		e = Event{Kind: EventMassSilence, Why: fmt.Sprintf("%d of %d living instances are silent: their deaths are held back for up to %v", c.silent, c.living, cfg.MassHold)}
+		h.held, h.begun, h.until, h.most = true, now, now+cfg.MassHold, c.silent
+		e = Event{Kind: EventMassSilence, Why: fmt.Sprintf("%d of %d living instances are silent: their deaths are held back for up to %v after the last of them", c.silent, c.living, cfg.MassHold)}
 	}
 	return h.held, e
 }
@@ -67,5 +72,6 @@ func (h *massHold) snapshot(now time.Duration) (held bool, left time.Duration, s
 func (h *massHold) restore(head snapshotHead, limit, now time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.held, h.spent, h.until = head.Held, head.Spent, now+min(max(head.Left, 0), limit)
+	h.held, h.spent, h.until = head.Held, head.Spent, now+min(max(head.Left, 0), 2*limit)
+	h.begun, h.most = now, math.MaxInt // it gets no more time
 }

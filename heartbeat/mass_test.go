@@ -83,3 +83,24 @@ func TestMonitor_AFewAreNoMass(t *testing.T) {
 		require.Equal(t, map[heartbeat.State]int{heartbeat.Dead: 4}, services(mon)["geocoding"].States)
 	})
 }
+
+func TestMonitor_AHoldRunsFromTheLastWhoFellSilent(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		mon := newMonitor(t, heartbeat.MonitorConfig{MassHold: time.Minute})
+		told := follow(t, mon)
+		for i := range 10 {
+			require.NoError(t, mon.Observe(fleet(t, i, 1), 0))
+		}
+		<-time.After(2 * time.Minute)
+		for i := 6; i < 10; i++ {
+			require.NoError(t, mon.Observe(fleet(t, i, 3), 0))
+		}
+		<-time.After(61 * time.Second)
+		require.Contains(t, kinds(told()), heartbeat.EventMassSilence, "six of ten, and they are due")
+		<-time.After(87 * time.Second)
+		require.NotContains(t, kinds(told()), heartbeat.EventDead, "the others fell silent half a minute later")
+		<-time.After(4 * time.Second)
+		require.Contains(t, kinds(told()), heartbeat.EventDead)
+	})
+}

@@ -27,7 +27,7 @@ type MonitorConfig struct {
 	// their deaths to be held back, up to 1. 0 means 0.5. Negative means that nothing is held back.
 	MassShare float64
 
-	// MassHold is for how long at most, 1s to 24h. 0 means 5m.
+	// MassHold is for how long at most after the last of them fell silent, 1s to 24h, and no longer than twice that in all. 0 means 5m.
 	MassHold time.Duration
 
 	// Flapping is how many changes of an instance within ten of its intervals are told before they are only summed

@@ -119,10 +119,10 @@ func (j *judge) audit(length time.Duration) {
 func (j *judge) settleDeaths(now time.Duration) {
 	waiting := j.w.graves[:0]
 	for _, s := range j.w.graves {
-		of := life{s.name, s.run}
+		of, late := life{s.name, s.run}, max(s.late, s.lateHeard)
 		switch {
 		case !s.dead: // it was raised first
-		case now < max(s.arrived+s.late+180*time.Second, j.clear+s.late+90*time.Second)+time.Second:
+		case now < max(s.arrived+late+180*time.Second, j.clear+late+90*time.Second)+time.Second:
 			waiting = append(waiting, s)
 		case !j.seen[of]:
 			j.v.lateDeath = append(j.v.lateDeath, fmt.Sprintf("%s of %v: last beat at %v, clear since %v, now %v", of.name, of.run, s.said, j.clear, now))

@@ -60,6 +60,7 @@ type sender struct {
 	keptAt     time.Duration
 	said       time.Duration // when a beat last reached the broker
 	late       time.Duration // as that beat said
+	lateHeard  time.Duration // as the newest said that was delivered, should that one be lost and its copy, too
 	arrived    time.Duration // when the observer could take it in
 	heard      time.Duration // when a beat was last delivered, for plain thresholds, and their verdict
 	plain      heartbeat.State
@@ -232,7 +233,7 @@ func (w *world) beat(s *sender, phase heartbeat.Phase, late time.Duration) {
 	if now < w.pausing && w.random.IntN(2) == 0 {
 		return // the queue was full
 	}
-	s.heard, s.met = now, true
+	s.heard, s.met, s.lateHeard = now, true, late
 	if phase == heartbeat.PhaseStopped {
 		w.goodbyes[s.name] = max(now, w.pausing)
 		s.heard = 0

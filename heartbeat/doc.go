@@ -53,6 +53,26 @@
 // goodbye may be lost like any other beat. A beat proves that the process runs and reaches Redis, not that its work
 // makes progress. Beats are not signed: who may publish in Redis may send them in anybody's name.
 //
+// # What was measured
+//
+// A million hours of instances under a monitor, in 400 simulated fleets of which 5 % of the messages are lost, senders and the monitor stand still for
+// half a minute, brokers restart, connections are half open and nobody reaches the broker for minutes (make soak): no false death; each
+// true one told within its threshold and a second, unless the monitor had said that it was blind or held deaths back; each goodbye that
+// arrived within a second, blindness within ten. What each protection buys, on a tenth of that:
+//
+//	detector                false dead  false stale
+//	monitor                          0            5
+//	without canary                  10        35647
+//	without second opinion        3229       247957
+//	without mass hold            59978            6
+//	with none of them           121046       306290
+//	plain 90 s and 180 s        121130       326637
+//
+// Beside the alternative in the same run, on two cores: a beat without the process's figures takes about 1.5 times the processor time of a bare
+// go-redis pipeline of the same three commands (make bench BENCH=BenchmarkBeat); with them half a millisecond. Observe takes a fifth of
+// json.Unmarshal of the same bytes and allocates nothing; a million instances are some 505 bytes each beside their beats, and a look at all of them,
+// twice a second, takes 35 to 60 ms (go test -bench 'Monitor_(Observe|Look)' ./heartbeat).
+//
 // # Access rights
 //
 // The least that a Redis user needs, in the words of ACL SETUSER. A sender:
@@ -71,6 +91,7 @@
 // # Concurrency and shutdown
 //
 // All exported methods are safe for concurrent use. No constructor starts anything; the only goroutines are those of
-// [Publisher.Run] and [Publisher.Beat], which have ended when Run returns nil. Cancel the context of Run to shut
+// Run and [Publisher.Beat], which have ended when Run returns nil: a beat under way has one for its trip, because a client can't be made
+// to give up, and one for each collector. Cancel the context of Run to shut
 // down, after the work has been drained: the last beat says "stopped". Close the Redis client after that.
 package heartbeat

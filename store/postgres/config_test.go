@@ -69,7 +69,7 @@ func TestDB_NotMigratedIsTransient(t *testing.T) {
 func TestDB_Stats(t *testing.T) {
 	t.Parallel()
 	dsn := testserver.DatabaseURL(t)
-	db := migrated(t, dsn, postgres.Config{PoolSize: 1, MaxConnections: 2, AcquireTimeout: 50 * time.Millisecond})
+	db := migrated(t, dsn, postgres.Config{PoolSize: 1, MaxConnections: 2, AcquireTimeout: 3 * time.Second})
 	msgs := beats("a", 3)
 	msgs[0].ID = ""
 	_, err := db.Record(t.Context(), msgs)
@@ -94,7 +94,7 @@ func TestDB_Stats(t *testing.T) {
 	require.Eventually(t, func() bool { return db.Stats().CheckedOut == 2 }, 10*time.Second, time.Millisecond)
 
 	_, err = db.Services(t.Context())
-	require.ErrorContains(t, err, "no connection became free within 50ms (2 of 2 in use)")
+	require.ErrorContains(t, err, "no connection became free within 3s (2 of 2 in use)")
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.True(t, store.IsTransient(err))
 	stats := db.Stats()

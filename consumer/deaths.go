@@ -41,14 +41,11 @@ func (d *deaths) count(outcomes []Outcome) {
 		}
 	}
 	switch {
-	case d.closed, d.done < deathsLeast:
+	case d.closed, d.release != nil, d.done < deathsLeast: // what is settled during a pause was received before it
 	case float64(d.dead) > d.limit*float64(d.done):
 		d.log.Error("consumer: too many messages are dead letters: intake pauses, and goes on by itself",
 			"dead", d.dead, "of", d.done, "pause", d.pause)
-		d.done, d.dead = 0, 0
-		if d.release == nil || d.release.Stop() {
-			d.hold(true)
-		}
+		d.hold(true)
 		d.release = time.AfterFunc(d.pause, d.end)
 	case d.done >= deathsWindow:
 		d.done, d.dead = d.done/2, d.dead/2
@@ -58,7 +55,7 @@ func (d *deaths) count(outcomes []Outcome) {
 func (d *deaths) end() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.release = nil
+	d.release, d.done, d.dead = nil, 0, 0
 	d.hold(false)
 }
 

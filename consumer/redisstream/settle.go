@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -25,6 +24,10 @@ func (s *Source) Settle(ctx context.Context, outcomes []consumer.Outcome) error 
 			return fmt.Errorf("redisstream: message %s is of another source", o.ID)
 		}
 		l := e.batch.lane
+		if len(s.lanes) == 1 {
+			byLane[l] = outcomes
+			continue
+		}
 		if byLane[l] == nil {
 			byLane[l] = make([]consumer.Outcome, 0, len(outcomes))
 		}
@@ -56,7 +59,7 @@ func (l *lane) settle(ctx context.Context, pipe redis.Pipeliner, outcomes []cons
 			parked, returned = append(parked, e), append(returned, o)
 			continue
 		case consumer.Dead:
-			pipe.Eval(ctx, buryScript, []string{l.stream, l.dead}, l.letter(e.id, o)...)
+			pipe.Eval(ctx, buryScript, []string{l.stream, l.dead}, l.letter(e, o)...)
 		default:
 			acks = append(acks, e.id)
 		}
@@ -137,8 +140,8 @@ const (
 	longestStack  = 8 << 10
 )
 
-// letter returns the arguments of buryScript: the fields of the entry, and why it is there.
-func (l *lane) letter(id string, o consumer.Outcome) []any {
+// letter returns the arguments of buryScript: why it is there, and the fields of the entry.
+func (l *lane) letter(e *entry, o consumer.Outcome) []any {
 	ours := []any{
 		"upbeat_reason", cut(fmt.Sprint(o.Err), longestReason), "upbeat_attempts", o.Attempt,
 		"upbeat_group", l.src.cfg.Group, "upbeat_id", o.ID,
@@ -146,14 +149,11 @@ func (l *lane) letter(id string, o consumer.Outcome) []any {
 	if p, ok := errors.AsType[*consumer.PanicError](o.Err); ok {
 		ours = append(ours, "upbeat_stack", cut(string(p.Stack), longestStack))
 	}
-	args := []any{l.src.cfg.Group, l.src.cfg.Consumer, id}
-	theirs, _ := o.Headers.(fields)
-	for name, value := range theirs {
-		if !strings.HasPrefix(name, ourPrefix) { // it may be a dead letter that died again
-			args = append(args, name, value)
-		}
+	args := append([]any{l.src.cfg.Group, l.src.cfg.Consumer, e.id, len(ours)}, ours...)
+	for name, value := range e.fields.all() {
+		args = append(args, name, value)
 	}
-	return append(args, ours...)
+	return args
 }
 
 func cut(s string, longest int) string { return s[:min(len(s), longest)] }

@@ -39,7 +39,7 @@ func (f flat) all() iter.Seq2[string, []byte] {
 func (f flat) get(wanted string) (value []byte) {
 	for name, rest, ok := f.next(); ok; name, rest, ok = rest.next() {
 		var v []byte
-		if v, rest, ok = rest.next(); string(name) == wanted {
+		if v, rest, _ = rest.next(); string(name) == wanted {
 			value = v
 		}
 	}

@@ -29,9 +29,9 @@ func (p played) Read(b []byte) (int, error)  { return p.Reader.Read(b) }
 func (p played) Write(b []byte) (int, error) { return len(b), nil }
 func (p played) SetDeadline(time.Time) error { return nil }
 
-func replay(t testing.TB, reply io.Reader, count int) ([]redisstream.Item, error) {
-	t.Helper()
-	return redisstream.ReadGroup(t.Context(), played{Reader: reply}, "s", count)
+func replay(tb testing.TB, reply io.Reader, count int) ([]redisstream.Item, error) {
+	tb.Helper()
+	return redisstream.ReadGroup(tb.Context(), played{Reader: reply}, "s", count)
 }
 
 // twoEntries is a reply in RESP2; in RESP3 the beginning differs.

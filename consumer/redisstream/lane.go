@@ -165,6 +165,7 @@ func (l *lane) deliver(entries []item) []consumer.Raw {
 			Payload: payload, Headers: &b.entries[i], Token: &b.entries[i],
 		}
 	}
+	clear(entries) // which a lane without news keeps for long
 	l.ledger.add(b)
 	mean := bytes / int64(len(entries))
 	l.avgBytes = max(1, mean, (3*l.avgBytes+mean)/4) // up at once, down slowly

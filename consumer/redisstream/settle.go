@@ -49,7 +49,7 @@ func (s *Source) Settle(ctx context.Context, outcomes []consumer.Outcome) error 
 
 // settle adds to pipe what stores outcomes. The function that it returns is to be called when that has been done.
 func (l *lane) settle(ctx context.Context, pipe redis.Pipeliner, outcomes []consumer.Outcome) (stored func()) {
-	acks := make([]string, 0, len(outcomes))
+	acks := make([]any, 0, len(outcomes))
 	var ended, parked []*entry
 	var returned []consumer.Outcome
 	for _, o := range outcomes {
@@ -83,18 +83,13 @@ func (l *lane) settle(ctx context.Context, pipe redis.Pipeliner, outcomes []cons
 	}
 }
 
-func (l *lane) ack(ctx context.Context, pipe redis.Pipeliner, ids []string) {
+func (l *lane) ack(ctx context.Context, pipe redis.Pipeliner, ids []any) {
 	for part := range slices.Chunk(ids, ackSize) {
 		if l.owner == "" {
-			pipe.XAck(ctx, l.stream, l.src.cfg.Group, part...)
+			_ = pipe.Process(ctx, redis.NewIntCmd(ctx, append([]any{"xack", l.stream, l.src.cfg.Group}, part...)...)) // only queues
 			continue
 		}
-		args := make([]any, 0, 2+len(part))
-		args = append(args, l.src.cfg.Group, l.src.cfg.Consumer)
-		for _, id := range part {
-			args = append(args, id)
-		}
-		pipe.Eval(ctx, ackScript, l.keys(), args...)
+		pipe.Eval(ctx, ackScript, l.keys(), append([]any{l.src.cfg.Group, l.src.cfg.Consumer}, part...)...)
 	}
 }
 

@@ -43,7 +43,7 @@ type item struct {
 	fields   flat
 }
 
-// readGroup asks for entries that nobody was given yet and waits for the reply, until the deadline of ctx. It returns redis.Nil if there are none. After any other error
+// readGroup asks for entries that nobody was given yet and waits for the reply, until the deadline of ctx. It returns them until it is called again, or redis.Nil if there are none. After any other error
 // but one of [redis.Error] the connection can't be used any more.
 func (w *wire) readGroup(ctx context.Context, socket net.Conn, group, consumer, stream string, count int, block time.Duration) ([]item, error) {
 	if w.socket != socket {
@@ -114,16 +114,14 @@ func (w *wire) reply(stream string, most int) ([]item, error) {
 	if kind != '*' || n > most {
 		return nil, fmt.Errorf("%w: %q of %d entries, with a COUNT of %d", errWire, kind, n, most)
 	}
-	w.items = make([]item, 0, max(n, 0))
+	w.items, w.nameTo, w.dataTo = w.items[:0], w.nameTo[:0], w.dataTo[:0]
 	for range n {
 		if err := w.entry(); err != nil {
 			return nil, err
 		}
 	}
 	w.share()
-	items := w.items
-	w.items = nil
-	return items, nil
+	return w.items, nil
 }
 
 // entry reads one: [id, [name, value, …]].

@@ -117,9 +117,7 @@ func FuzzConfig_URL(f *testing.F) {
 		f.Add(u)
 	}
 	f.Fuzz(func(t *testing.T, u string) {
-		if strings.Contains(u, "\x00") {
-			t.Skip("no environment can hold it")
-		}
+		u = strings.ReplaceAll(u, "\x00", "") // no environment can hold it
 		t.Setenv("REDIS_URL", "redis://u:S3CR3T"+u)
 		if _, err := pool.FromEnv(pool.API()); err != nil {
 			require.NotContains(t, err.Error(), "S3CR3T")

@@ -170,6 +170,16 @@ func (s *Subscription) Stats() SubscriptionStats {
 	}
 }
 
+// connections counts those that were in force.
+func (s *Subscription) connections() PubSubStats {
+	st := s.sub.Stats()
+	count := PubSubStats{Created: uint32(st.Subscriptions)}
+	if st.Node != "" {
+		count.Active = 1
+	}
+	return count
+}
+
 // Close ends the subscription, waits for that (a second or so at most) and returns nil. It may be called again, and by the reader.
 func (s *Subscription) Close() error {
 	s.end(redis.ErrClosed)

@@ -36,12 +36,13 @@ type Blocking struct {
 	closed bool
 }
 
-func newBlocking(control redis.UniversalClient, p Profile) *Blocking {
+func newBlocking(control redis.UniversalClient, cfg Config) *Blocking {
+	p := cfg.Profile
 	b := &Blocking{
 		control: control,
 		longest: p.BlockingTimeout,
 		turns:   make(chan struct{}, p.BlockingConnections),
-		shelf:   shelf{limit: p.BlockingConnections, maxIdle: p.HealthCheckInterval},
+		shelf:   shelf{limit: p.BlockingConnections, maxIdle: p.HealthCheckInterval, lifetime: cfg.lifetime},
 	}
 	b.life, b.end = context.WithCancelCause(context.Background())
 	return b
@@ -127,10 +128,12 @@ func (b *Blocking) onNode(ctx context.Context, key string, deadline time.Time, r
 	}
 	conn := b.shelf.take(node)
 	if conn == nil {
-		if conn, err = redisblock.Open(ctx, node); err != nil {
+		made, err := redisblock.Open(ctx, node)
+		if err != nil {
 			b.shelf.give(node, nil)
 			return fmt.Errorf("pool: %w", err)
 		}
+		conn = b.shelf.wrap(made)
 	}
 	err = conn.Do(ctx, max(time.Until(deadline), time.Millisecond), run)
 	if !conn.Live() {

@@ -45,7 +45,7 @@ func Open(ctx context.Context, cfg Config) (*Clients, error) {
 	if cluster, ok := c.standard.(*redis.ClusterClient); ok {
 		c.nodes.watch(cluster)
 	}
-	c.blocking = newBlocking(control, cfg.Profile)
+	c.blocking = newBlocking(control, cfg)
 	if err := cfg.greet(ctx, c.standard); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Config says which Redis to use, and how. The zero Config is localhost:6379 with the profile [API]. Printed, logged or encoded,
@@ -55,6 +56,8 @@ type Config struct {
 
 	// Logger is where Open says what it found. Default: slog.Default().
 	Logger *slog.Logger
+
+	lifetime time.Duration // of a connection, give or take a tenth; zero is maxLifetime
 
 	dials   *dialGate // shared by all clients
 	sockets *sockets  // takes note of connections; nil: nobody does
@@ -110,6 +113,7 @@ func (c Config) resolved() (Config, error) {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
+	c.lifetime = orDefault(c.lifetime, maxLifetime)
 	c.dials = newDialGate(concurrentDials)
 	return c, errors.Join(errs...)
 }

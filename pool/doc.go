@@ -23,7 +23,7 @@
 //   - A batch of Pipeline says which of its commands were refused, which may have run and which were not sent. A state of Tasks changes by
 //     compare-and-set with a fencing token. A subscription proves that it is alive and tells its gaps.
 //   - A peer that vanished is noticed by keepalive and, on Linux, TCP_USER_TIMEOUT; an idle connection that ended or was
-//     idle for too long is replaced before use, with TLS too (on Windows by age alone).
+//     idle for too long is replaced before use, with TLS too (on Windows by age alone). So is one that is an hour old, give or take a tenth.
 //   - No error, log line or printed Config shows a secret.
 //
 // What bare go-redis does in each case, beside this package, is the table in TRAPS.md.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -76,3 +77,17 @@ func (n *Nodes) Sum() NodeStats {
 }
 
 func IsAlert(b []byte) bool { return isAlert(b) }
+
+// WithLifetime has connections replaced sooner.
+func WithLifetime(cfg Config, lifetime time.Duration) Config {
+	cfg.lifetime = lifetime
+	return cfg
+}
+
+// NewClientOver is a client with the settings of Standard, over connections of the test's own.
+func NewClientOver(cfg Config, dial func(context.Context, string, string) (net.Conn, error)) (*redis.Client, error) {
+	cfg, err := cfg.resolved()
+	opt := cfg.options(cfg.Profile.MaxConnections, unmarked)
+	opt.Dialer = dial
+	return redis.NewClient(opt.Simple()), err
+}

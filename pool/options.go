@@ -89,8 +89,8 @@ func (c Config) options(connections int, m marks) *redis.UniversalOptions {
 		PoolTimeout:           poolTimeout,
 		MaxConcurrentDials:    concurrentDials,
 		ConnMaxIdleTime:       p.HealthCheckInterval,
-		ConnMaxLifetime:       maxLifetime,
-		ConnMaxLifetimeJitter: maxLifetime / 10,
+		ConnMaxLifetime:       c.lifetime,
+		ConnMaxLifetimeJitter: c.lifetime / 10,
 
 		// Both are an error per connection in the statistics of servers that don't know them: Redis before 7.2, Valkey, proxies.
 		DisableIdentity:          true,

@@ -150,12 +150,12 @@ func (b *Blocking) stats() BlockingStats {
 	return s
 }
 
-func (b *Blocking) close() error {
+// close ends all calls and waits for them.
+func (b *Blocking) close() {
 	b.mu.Lock()
 	b.closed = true
 	b.mu.Unlock()
 	b.end(redis.ErrClosed)
 	b.calls.Wait()
 	b.shelf.close()
-	return b.control.Close()
 }

@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"context"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
@@ -59,8 +60,9 @@ type Config struct {
 
 	lifetime time.Duration // of a connection, give or take a tenth; zero is maxLifetime
 
-	dials   *dialGate // shared by all clients
-	sockets *sockets  // takes note of connections; nil: nobody does
+	life    context.Context // ends with the Clients, and all connections with it
+	dials   *dialGate       // shared by all clients
+	sockets *sockets        // takes note of connections; nil: nobody does
 }
 
 // String shows where the Config leads to, and no secret.

@@ -17,6 +17,7 @@ type dialer struct {
 	tls       *tls.Config
 	keepAlive KeepAlive
 	marks     marks
+	life      context.Context // ends its dials, and its connections
 	gate      *dialGate
 	sockets   *sockets
 }
@@ -24,6 +25,7 @@ type dialer struct {
 func (d dialer) dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
+	defer context.AfterFunc(d.life, cancel)() //nolint:contextcheck // it ends with Clients, too
 	leave, err := d.gate.enter(ctx, addr)
 	if err != nil {
 		return nil, err
@@ -34,10 +36,11 @@ func (d dialer) dial(ctx context.Context, network, addr string) (net.Conn, error
 		return nil, err
 	}
 	t := &transport{Conn: socket, socket: socket, marks: d.marks}
+	t.unlink = context.AfterFunc(d.life, func() { _ = socket.Close() }) //nolint:contextcheck // as above
 	if d.tls != nil {
 		secure := tls.Client(socket, d.tlsFor(addr))
 		if err := secure.HandshakeContext(ctx); err != nil {
-			_ = socket.Close()
+			_ = t.Close()
 			return nil, err
 		}
 		t.Conn, t.opaque = secure, true

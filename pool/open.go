@@ -100,7 +100,7 @@ func (c Config) untilReady(ctx context.Context, addr string, ask func(context.Co
 		switch {
 		case err == nil || redis.IsPermissionError(err):
 			return nil
-		case ctx.Err() != nil:
+		case isOver(ctx):
 			if busy != nil {
 				err = busy // that the client was closed under the question says less
 			}
@@ -115,6 +115,14 @@ func (c Config) untilReady(ctx context.Context, addr string, ask func(context.Co
 		case <-ctx.Done():
 		}
 	}
+}
+
+// isOver tells whether ctx has ended. A read that obeys its deadline returns a moment before ctx itself knows.
+func isOver(ctx context.Context) bool {
+	if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
+		<-ctx.Done()
+	}
+	return ctx.Err() != nil
 }
 
 func once(ctx context.Context, ask func(context.Context) error) error {

@@ -76,7 +76,7 @@ func (c Config) options(connections int, m marks) *redis.UniversalOptions {
 		SentinelUsername: c.SentinelUsername,
 		SentinelPassword: c.SentinelPassword,
 
-		Dialer:                dialer{tls: c.TLS, keepAlive: p.KeepAlive, marks: m, gate: c.dials, sockets: c.sockets}.dial,
+		Dialer:                dialer{tls: c.TLS, keepAlive: p.KeepAlive, marks: m, life: c.life, gate: c.dials, sockets: c.sockets}.dial,
 		DialTimeout:           dialTimeout,
 		DialerRetries:         1,
 		ReadTimeout:           p.SocketTimeout,

@@ -42,7 +42,7 @@ func newBlocking(control redis.UniversalClient, cfg Config) *Blocking {
 		control: control,
 		longest: p.BlockingTimeout,
 		turns:   make(chan struct{}, p.BlockingConnections),
-		shelf:   shelf{limit: p.BlockingConnections, maxIdle: p.HealthCheckInterval, lifetime: cfg.lifetime},
+		shelf:   shelf{limit: p.BlockingConnections, maxIdle: p.HealthCheckInterval, lifetime: cfg.limits.lifetime},
 	}
 	b.life, b.end = context.WithCancelCause(context.Background())
 	return b

@@ -229,7 +229,7 @@ func TestClients_ExhaustionOpensNoBreaker(t *testing.T) {
 	cfg := shared(t)
 	cfg.Profile.MaxConnections = 1
 	cfg.Breaker = pool.Breaker{MinCalls: 1}
-	c := open(t, cfg)
+	c := open(t, pool.Hurry(cfg, time.Second, 0))
 	hold(t, c, func() {
 		for range 5 {
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
@@ -238,7 +238,7 @@ func TestClients_ExhaustionOpensNoBreaker(t *testing.T) {
 		}
 		start := time.Now()
 		require.ErrorIs(t, c.Standard().Get(t.Context(), "k").Err(), redis.ErrPoolTimeout)
-		require.Less(t, time.Since(start), 8*time.Second, "one wait, and no repetition")
+		require.Less(t, time.Since(start), 1900*time.Millisecond, "one wait, and no repetition")
 	})
 	require.Equal(t, "closed", c.Stats().Breaker[0].State)
 	require.Zero(t, c.Stats().Breaker[0].Failures)
@@ -326,7 +326,7 @@ func TestHealth_OpenBreaker(t *testing.T) {
 	t.Parallel()
 	srv := testserver.StartRedis(t, testserver.RedisConfig{})
 	c := open(t, pool.Config{
-		Addr: srv.Addr(), Profile: pool.Profile{RetryBudget: -1}, Breaker: pool.Breaker{MinCalls: 1, OpenFor: 5 * time.Second},
+		Addr: srv.Addr(), Profile: pool.Profile{RetryBudget: -1}, Breaker: pool.Breaker{MinCalls: 1, OpenFor: 3 * time.Second},
 	})
 	srv.Kill()
 	require.Error(t, c.Standard().Ping(t.Context()).Err())
@@ -345,8 +345,8 @@ func TestHealth_OpenBreaker(t *testing.T) {
 func TestCluster_ExhaustionIsOneWait(t *testing.T) {
 	t.Parallel()
 	cluster := testserver.StartRedisCluster(t, testserver.ClusterConfig{})
-	c := open(t, pool.Config{Addrs: cluster.Addrs(), Cluster: true, Profile: pool.Profile{MaxConnections: 3}})
-	rdb, k := c.Standard(), key(t)
+	cfg := pool.Config{Addrs: cluster.Addrs(), Cluster: true, Profile: pool.Profile{MaxConnections: 3}}
+	rdb, k := open(t, pool.Hurry(cfg, time.Second, 0)).Standard(), key(t)
 	require.ErrorIs(t, rdb.Get(t.Context(), k).Err(), redis.Nil) // which learns what commands there are
 	require.NoError(t, rdb.Watch(t.Context(), func(*redis.Tx) error {
 		var wg sync.WaitGroup
@@ -360,7 +360,7 @@ func TestCluster_ExhaustionIsOneWait(t *testing.T) {
 			wg.Go(func() {
 				start := time.Now()
 				require.ErrorIs(t, run(), redis.ErrPoolTimeout, name)
-				require.Less(t, time.Since(start), 9*time.Second, name)
+				require.Less(t, time.Since(start), 1900*time.Millisecond, name)
 			})
 		}
 		wg.Wait()

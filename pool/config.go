@@ -10,7 +10,6 @@ import (
 	"net"
 	"slices"
 	"strings"
-	"time"
 )
 
 // Config says which Redis to use, and how. The zero Config is localhost:6379 with the profile [API]. Printed, logged or encoded,
@@ -58,7 +57,7 @@ type Config struct {
 	// Logger is where Open says what it found. Default: slog.Default().
 	Logger *slog.Logger
 
-	lifetime time.Duration // of a connection, give or take a tenth; zero is maxLifetime
+	limits limits
 
 	life    context.Context // ends with the Clients, and all connections with it
 	dials   *dialGate       // shared by all clients
@@ -115,7 +114,7 @@ func (c Config) resolved() (Config, error) {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
-	c.lifetime = orDefault(c.lifetime, maxLifetime)
+	c.limits = c.limits.withDefaults()
 	c.dials = newDialGate(concurrentDials)
 	return c, errors.Join(errs...)
 }

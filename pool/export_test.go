@@ -80,8 +80,20 @@ func IsAlert(b []byte) bool { return isAlert(b) }
 
 // WithLifetime has connections replaced sooner.
 func WithLifetime(cfg Config, lifetime time.Duration) Config {
-	cfg.lifetime = lifetime
+	cfg.limits.lifetime = lifetime
 	return cfg
+}
+
+// Hurry makes the waits shorter that nobody can set: for a connection and a dial, and for a first answer.
+func Hurry(cfg Config, queueAndDial, greet time.Duration) Config {
+	cfg.limits = limits{queue: queueAndDial, dial: queueAndDial, greet: greet}
+	return cfg
+}
+
+// Limits are the waits that nobody can set.
+func Limits() (queue, dial, greet time.Duration) {
+	l := limits{}.withDefaults()
+	return l.queue, l.dial, l.greet
 }
 
 // NewClientOver is a client with the settings of Standard, over connections of the test's own.

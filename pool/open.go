@@ -16,9 +16,6 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// greetTimeout bounds Open's wait for one answer.
-const greetTimeout = 10 * time.Second
-
 // greet returns when the server has answered a PING.
 func (c Config) greet(ctx context.Context, rdb redis.UniversalClient) error {
 	// go-redis obeys the deadline of a context while it reads, but not its cancellation.
@@ -96,7 +93,7 @@ func (c Config) mastersSeenBy(ctx context.Context) (int, error) {
 func (c Config) untilReady(ctx context.Context, addr string, ask func(context.Context) error) error {
 	var busy error
 	for pause := 50 * time.Millisecond; ; pause = min(2*pause, time.Second) {
-		err := once(ctx, ask)
+		err := c.once(ctx, ask)
 		switch {
 		case err == nil || redis.IsPermissionError(err):
 			return nil
@@ -125,8 +122,8 @@ func isOver(ctx context.Context) bool {
 	return ctx.Err() != nil
 }
 
-func once(ctx context.Context, ask func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(context.WithValue(ctx, onceKey{}, true), greetTimeout)
+func (c Config) once(ctx context.Context, ask func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(context.WithValue(ctx, onceKey{}, true), c.limits.greet)
 	defer cancel()
 	return ask(ctx)
 }

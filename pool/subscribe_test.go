@@ -310,14 +310,14 @@ func TestSubscribe_TooLarge(t *testing.T) {
 func TestSubscribe_NotInForce(t *testing.T) {
 	t.Parallel()
 	proxy := testserver.StartProxy(t, sharedAddr(t))
-	c := open(t, pool.Config{Addr: proxy.Addr()})
+	c := open(t, pool.Hurry(pool.Config{Addr: proxy.Addr()}, 0, time.Second))
 	proxy.Refuse()
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 300*time.Millisecond, errStop)
 	defer cancel()
 	_, err := c.Subscribe(ctx, "ch")
 	require.ErrorIs(t, err, errStop)
 	_, err = c.Subscribe(t.Context(), "ch")
-	require.ErrorContains(t, err, "not in force after 10s")
+	require.ErrorContains(t, err, "not in force after 1s")
 	require.ErrorContains(t, err, "connection refused")
 }
 

@@ -214,7 +214,7 @@ func TestTrap_OwnDialerTurnsTLSOff(t *testing.T) {
 	rdb := bare(t, &redis.Options{Addr: sharedAddr(t), TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12}, Dialer: dial})
 	require.NoError(t, rdb.Ping(t.Context()).Err(), "the server speaks no TLS, and got the command in the clear")
 
-	_, err := pool.Open(t.Context(), pool.Config{Addr: sharedAddr(t), TLS: &tls.Config{MinVersion: tls.VersionTLS12}})
+	_, err := pool.Open(t.Context(), pool.Hurry(pool.Config{Addr: sharedAddr(t), TLS: &tls.Config{MinVersion: tls.VersionTLS12}}, time.Second, 0))
 	require.ErrorContains(t, err, "Config.TLS is set")
 }
 

@@ -37,6 +37,22 @@
 //	mux.Handle("/health", clients.HealthHandler())
 //	mux.Handle("/api/v1/redis/pool-stats", clients.StatsHandler())
 //
+// # Figures
+//
+// Beside bare go-redis with as many connections and the same timeouts, in the same run, on two busy cores (make bench BENCH=Pool). A command
+// costs some 100 ns of processor time more, and no allocation (Pool_Overhead). Under 64 callers that write and read in turn:
+//
+//	                                             first success        failed                    slowest command
+//	kill -9, restarted after 0.5 s   upbeat      1 ms after           26, lost replies all      0.8 s
+//	                                 go-redis    3 ms after           0 to 230                  0.6 s
+//	Sentinel failover                upbeat      2.3 s after kill -9  88, of them 25 lost       1.5 s
+//	                                 go-redis    2.4 s                1,040                     1.0 s
+//	a Cluster slot moves, ten times  upbeat      2 ms after           0                         17 to 60 ms
+//	                                 go-redis    1 ms after           0                         45 to 110 ms
+//
+// Of the failover, more than a second is what the Sentinels take to notice. A lost reply is a [LostReplyError]: go-redis sends the command
+// again without a word. The rows are Pool_Restart, Pool_Failover and Pool_SlotMoves, medians or ranges of six runs each.
+//
 // # What it doesn't do
 //
 // An element that BLPop takes off a list is lost if the connection dies with the reply on its way: where that matters, use BLMove

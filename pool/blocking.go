@@ -83,15 +83,16 @@ func reload(ctx context.Context, cluster *redis.ClusterClient) error {
 
 // enter takes a turn. The context that it returns ends with Blocking as well.
 func (b *Blocking) enter(ctx context.Context, timeout time.Duration) (context.Context, func(), error) {
+	ctx, cancel := context.WithCancelCause(ctx) // first, as it panics if ctx is nil, and close would wait for that call for ever
 	b.mu.Lock()
 	if b.closed {
 		b.mu.Unlock()
+		cancel(nil)
 		return nil, nil, redis.ErrClosed
 	}
 	b.calls.Add(1)
 	b.mu.Unlock()
 
-	ctx, cancel := context.WithCancelCause(ctx)
 	unlink := context.AfterFunc(b.life, func() { cancel(context.Cause(b.life)) })
 	leave := func() {
 		unlink()

@@ -38,7 +38,7 @@ func Open(ctx context.Context, cfg Config) (*Clients, error) {
 		return nil, err
 	}
 	c := &Clients{masters: 1, sockets: newSockets()}
-	cfg.life, c.sever = context.WithCancel(context.Background()) //nolint:contextcheck // it ends with Close
+	cfg.life, c.sever = context.WithCancel(context.Background())
 	c.cfg = cfg
 	c.monitor = newMonitor(c)
 	if cfg.Cluster {

@@ -82,7 +82,8 @@ func TestBlocking_ConnectionsGetOld(t *testing.T) {
 				require.ErrorIs(t, err, errStop)
 				return id
 			}
-			require.Equal(t, tt.again, id() == id())
+			first := id()
+			require.Equal(t, tt.again, first == id())
 		})
 	}
 }

@@ -74,18 +74,16 @@ func TestOpen_FailuresLeaveNothing(t *testing.T) {
 	}
 }
 
-// A command is refused while the server doesn't take it, and goes through when it does.
+// What a replica says is passed on as it is, by every client.
 func TestClients_ReadOnlyReplica(t *testing.T) {
 	t.Parallel()
 	master := testserver.StartRedis(t, testserver.RedisConfig{})
 	host, port, err := net.SplitHostPort(master.Addr())
 	require.NoError(t, err)
 	srv := testserver.StartRedis(t, testserver.RedisConfig{Args: []string{"--replicaof", host, port}})
-	c := open(t, pool.Config{Addr: srv.Addr(), Profile: pool.Profile{RetryBudget: 200 * time.Millisecond}})
-	start := time.Now()
+	c := open(t, pool.Config{Addr: srv.Addr(), Profile: pool.Profile{RetryBudget: -1}})
 	err = c.Standard().Set(t.Context(), "k", "v", 0).Err()
 	require.True(t, redis.IsReadOnlyError(err), err)
-	require.Less(t, time.Since(start), 2*time.Second)
 	require.ErrorIs(t, c.Standard().Get(t.Context(), "k").Err(), redis.Nil, "it reads")
 	_, err = c.Blocking().BLPop(t.Context(), time.Second, "jobs")
 	require.True(t, redis.IsReadOnlyError(err), err)

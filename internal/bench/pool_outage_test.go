@@ -23,6 +23,7 @@ import (
 // BenchmarkPool_Restart kills a server under 64 callers and starts it again half a second later; recovery-ms counts from the start's end.
 func BenchmarkPool_Restart(b *testing.B) {
 	outage(b, func(b *testing.B, name string) (redis.UniversalClient, func(context.Context) time.Time) {
+		b.Helper()
 		srv := testserver.StartRedis(b, testserver.RedisConfig{})
 		return redisFor(b, name, pool.Config{Addr: srv.Addr()}), func(ctx context.Context) time.Time {
 			srv.Kill()
@@ -37,6 +38,7 @@ func BenchmarkPool_Restart(b *testing.B) {
 // the Sentinels take to notice.
 func BenchmarkPool_Failover(b *testing.B) {
 	outage(b, func(b *testing.B, name string) (redis.UniversalClient, func(context.Context) time.Time) {
+		b.Helper()
 		s := testserver.StartSentinel(b, testserver.SentinelConfig{})
 		return redisFor(b, name, pool.Config{Addrs: s.Addrs(), MasterName: s.MasterName}), func(context.Context) time.Time {
 			old := s.Master()
@@ -52,6 +54,7 @@ func BenchmarkPool_Failover(b *testing.B) {
 // counts from the last move.
 func BenchmarkPool_SlotMoves(b *testing.B) {
 	outage(b, func(b *testing.B, name string) (redis.UniversalClient, func(context.Context) time.Time) {
+		b.Helper()
 		cluster := testserver.StartRedisCluster(b, testserver.ClusterConfig{})
 		rdb := redisFor(b, name, pool.Config{Addrs: cluster.Addrs(), Cluster: true})
 		return rdb, func(ctx context.Context) time.Time {

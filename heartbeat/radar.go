@@ -14,6 +14,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/upbeat-go/upbeat/internal/redisonce"
 	"github.com/upbeat-go/upbeat/internal/redissub"
 )
 
@@ -192,7 +193,7 @@ func (r *radar) canary(ctx context.Context, token string) error {
 // chirp publishes a canary on one node.
 func (r *radar) chirp(ctx context.Context, node *redis.Client, token string) error {
 	path := r.pathOf(node)
-	cmd := onceCmd{redis.NewCmd(ctx, "publish", r.channel, path+" "+token)}
+	cmd := redisonce.Cmd{Cmder: redis.NewCmd(ctx, "publish", r.channel, path+" "+token)}
 	if err := node.WithTimeout(canaryEvery).Process(ctx, cmd); err != nil {
 		return fmt.Errorf("canary on %s: %w", path, missingRight(err, "publish", r.channel, "+publish &"+canaryChannel+"*"))
 	}

@@ -7,6 +7,8 @@ import (
 	"fmt"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/upbeat-go/upbeat/internal/redisonce"
 )
 
 // publishFunc brings one message to its readers. It is all that a Publisher knows of Redis.
@@ -41,7 +43,7 @@ func (t *redisTransport) publish(ctx context.Context, m message) error {
 	pipe := t.rdb.Pipeline()
 	var sent []redis.Cmder
 	add := func(args ...any) {
-		cmd := onceCmd{redis.NewCmd(ctx, args...)}
+		cmd := redisonce.Cmd{Cmder: redis.NewCmd(ctx, args...)} // a second PUBLISH or XADD would be a second beat
 		sent = append(sent, cmd)
 		_ = pipe.Process(ctx, cmd) // only queues
 	}
@@ -74,10 +76,3 @@ func distinctErrors(cmds []redis.Cmder) error {
 	}
 	return errors.Join(all...)
 }
-
-// onceCmd is a command that the client must not send twice: after a lost reply the first may have been executed,
-// and a second PUBLISH or XADD would be a second beat.
-type onceCmd struct{ *redis.Cmd }
-
-// NoRetry is asked by the client before it repeats a command, alone, in a pipeline or in Cluster.
-func (onceCmd) NoRetry() bool { return true }

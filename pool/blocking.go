@@ -36,12 +36,13 @@ type Blocking struct {
 	closed bool
 }
 
-func newBlocking(control redis.UniversalClient, p Profile) *Blocking {
+func newBlocking(control redis.UniversalClient, cfg Config) *Blocking {
+	p := cfg.Profile
 	b := &Blocking{
 		control: control,
 		longest: p.BlockingTimeout,
 		turns:   make(chan struct{}, p.BlockingConnections),
-		shelf:   shelf{limit: p.BlockingConnections, maxIdle: p.HealthCheckInterval},
+		shelf:   shelf{limit: p.BlockingConnections, maxIdle: p.HealthCheckInterval, lifetime: cfg.limits.lifetime},
 	}
 	b.life, b.end = context.WithCancelCause(context.Background())
 	return b
@@ -82,15 +83,16 @@ func reload(ctx context.Context, cluster *redis.ClusterClient) error {
 
 // enter takes a turn. The context that it returns ends with Blocking as well.
 func (b *Blocking) enter(ctx context.Context, timeout time.Duration) (context.Context, func(), error) {
+	ctx, cancel := context.WithCancelCause(ctx) // first, as it panics if ctx is nil, and close would wait for that call for ever
 	b.mu.Lock()
 	if b.closed {
 		b.mu.Unlock()
+		cancel(nil)
 		return nil, nil, redis.ErrClosed
 	}
 	b.calls.Add(1)
 	b.mu.Unlock()
 
-	ctx, cancel := context.WithCancelCause(ctx)
 	unlink := context.AfterFunc(b.life, func() { cancel(context.Cause(b.life)) })
 	leave := func() {
 		unlink()
@@ -127,10 +129,12 @@ func (b *Blocking) onNode(ctx context.Context, key string, deadline time.Time, r
 	}
 	conn := b.shelf.take(node)
 	if conn == nil {
-		if conn, err = redisblock.Open(ctx, node); err != nil {
+		made, err := redisblock.Open(ctx, node)
+		if err != nil {
 			b.shelf.give(node, nil)
 			return fmt.Errorf("pool: %w", err)
 		}
+		conn = b.shelf.wrap(made)
 	}
 	err = conn.Do(ctx, max(time.Until(deadline), time.Millisecond), run)
 	if !conn.Live() {
@@ -147,12 +151,12 @@ func (b *Blocking) stats() BlockingStats {
 	return s
 }
 
-func (b *Blocking) close() error {
+// close ends all calls and waits for them.
+func (b *Blocking) close() {
 	b.mu.Lock()
 	b.closed = true
 	b.mu.Unlock()
 	b.end(redis.ErrClosed)
 	b.calls.Wait()
 	b.shelf.close()
-	return b.control.Close()
 }

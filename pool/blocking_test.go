@@ -117,6 +117,23 @@ func TestBlocking_BadArguments(t *testing.T) {
 	}
 }
 
+// Close waits for calls, and must not for one that never began.
+func TestBlocking_CloseAfterACallThatPanicked(t *testing.T) {
+	t.Parallel()
+	c, err := pool.Open(t.Context(), shared(t)) // without a clean-up, which would hang as well
+	require.NoError(t, err)
+	var none context.Context
+	require.Panics(t, func() { _, _ = c.Blocking().BLPop(none, time.Second, key(t)) })
+	closed := make(chan error, 1)
+	go func() { closed <- c.Close() }()
+	select {
+	case err := <-closed:
+		require.NoError(t, err)
+	case <-time.After(10 * time.Second):
+		require.Fail(t, "Close hangs")
+	}
+}
+
 // A user without the right to unblock reads in many short commands: "$" must not move on between them.
 func TestBlocking_XReadLatestMissesNothing(t *testing.T) {
 	t.Parallel()

@@ -78,6 +78,8 @@ type BreakerStats struct {
 	OpenedAt time.Time `json:"opened_at,omitzero"` // when it isn't closed: since when
 }
 
+const stateClosed = "closed"
+
 // breaker counts good calls without a lock and without looking at the clock; the rest happens when something fails.
 type breaker struct {
 	Breaker
@@ -206,7 +208,7 @@ func (b *breaker) close() {
 func (b *breaker) stats() BreakerStats {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	s := BreakerStats{Node: b.node, State: "closed", Failures: b.failures, Opened: b.opened, Refused: b.refused.Load()}
+	s := BreakerStats{Node: b.node, State: stateClosed, Failures: b.failures, Opened: b.opened, Refused: b.refused.Load()}
 	until := b.until.Load()
 	if until == 0 {
 		return s

@@ -5,9 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
+
+// closeGrace is for what can't be closed in an orderly way at once.
+const closeGrace = time.Second
 
 // Clients are the clients of one Redis. Safe for concurrent use.
 type Clients struct {
@@ -16,6 +20,7 @@ type Clients struct {
 	blocking *Blocking
 	breakers breakers
 	masters  int
+	sever    context.CancelFunc // ends all connections, and dials
 
 	subscriptions subscriptions
 
@@ -32,10 +37,13 @@ func Open(ctx context.Context, cfg Config) (*Clients, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Clients{cfg: cfg, masters: 1, sockets: newSockets()}
+	c := &Clients{masters: 1, sockets: newSockets()}
+	cfg.life, c.sever = context.WithCancel(context.Background())
+	c.cfg = cfg
 	c.monitor = newMonitor(c)
 	if cfg.Cluster {
 		if c.masters, err = cfg.countMasters(ctx); err != nil {
+			c.sever()
 			return nil, err
 		}
 	}
@@ -45,8 +53,9 @@ func Open(ctx context.Context, cfg Config) (*Clients, error) {
 	if cluster, ok := c.standard.(*redis.ClusterClient); ok {
 		c.nodes.watch(cluster)
 	}
-	c.blocking = newBlocking(control, cfg.Profile)
+	c.blocking = newBlocking(control, cfg)
 	if err := cfg.greet(ctx, c.standard); err != nil {
+		c.sever()
 		return nil, errors.Join(err, c.Close())
 	}
 	cfg.Logger.InfoContext(ctx, "pool: connected to Redis", "addr", strings.Join(cfg.Addrs, ","), "masters", c.masters,
@@ -76,7 +85,12 @@ func (c *Clients) Blocking() *Blocking { return c.blocking }
 func (c *Clients) Close() error {
 	c.subscriptions.close()
 	c.monitor.close()
-	errs := []error{c.blocking.close(), c.standard.Close()}
+	c.blocking.close()
+	// go-redis waits with its Close for a search at Sentinels, which may not answer.
+	late := time.AfterFunc(closeGrace, c.sever)
+	defer late.Stop()
+	errs := []error{c.blocking.control.Close(), c.standard.Close()}
+	c.sever() // what is still being dialled
 	c.monitor.hangUp()
 	for i, err := range errs {
 		if errors.Is(err, redis.ErrClosed) {

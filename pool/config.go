@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"context"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
@@ -56,8 +57,11 @@ type Config struct {
 	// Logger is where Open says what it found. Default: slog.Default().
 	Logger *slog.Logger
 
-	dials   *dialGate // shared by all clients
-	sockets *sockets  // takes note of connections; nil: nobody does
+	limits limits
+
+	life    context.Context // ends with the Clients, and all connections with it
+	dials   *dialGate       // shared by all clients
+	sockets *sockets        // takes note of connections; nil: nobody does
 }
 
 // String shows where the Config leads to, and no secret.
@@ -110,6 +114,7 @@ func (c Config) resolved() (Config, error) {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
+	c.limits = c.limits.withDefaults()
 	c.dials = newDialGate(concurrentDials)
 	return c, errors.Join(errs...)
 }

@@ -8,22 +8,22 @@ import (
 	"time"
 )
 
-// dialTimeout bounds a dial, TLS handshake included.
-const dialTimeout = 5 * time.Second
-
 // dialer makes the connections of all clients. A dialer of our own is the only way to both set TCP_USER_TIMEOUT and have TLS obey the
 // context, as go-redis leaves TLS and keepalive to whoever brings one.
 type dialer struct {
 	tls       *tls.Config
 	keepAlive KeepAlive
 	marks     marks
+	limit     time.Duration   // of a dial
+	life      context.Context // ends its dials, and its connections
 	gate      *dialGate
 	sockets   *sockets
 }
 
 func (d dialer) dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	ctx, cancel := context.WithTimeout(ctx, d.limit)
 	defer cancel()
+	defer context.AfterFunc(d.life, cancel)() //nolint:contextcheck // it ends with Clients, too
 	leave, err := d.gate.enter(ctx, addr)
 	if err != nil {
 		return nil, err
@@ -34,10 +34,11 @@ func (d dialer) dial(ctx context.Context, network, addr string) (net.Conn, error
 		return nil, err
 	}
 	t := &transport{Conn: socket, socket: socket, marks: d.marks}
+	t.unlink = context.AfterFunc(d.life, func() { _ = socket.Close() }) //nolint:contextcheck // as above
 	if d.tls != nil {
 		secure := tls.Client(socket, d.tlsFor(addr))
 		if err := secure.HandshakeContext(ctx); err != nil {
-			_ = socket.Close()
+			_ = t.Close()
 			return nil, err
 		}
 		t.Conn, t.opaque = secure, true

@@ -23,7 +23,7 @@
 //   - A batch of Pipeline says which of its commands were refused, which may have run and which were not sent. A state of Tasks changes by
 //     compare-and-set with a fencing token. A subscription proves that it is alive and tells its gaps.
 //   - A peer that vanished is noticed by keepalive and, on Linux, TCP_USER_TIMEOUT; an idle connection that ended or was
-//     idle for too long is replaced before use, with TLS too (on Windows by age alone).
+//     idle for too long is replaced before use, with TLS too (on Windows by age alone). So is one that is an hour old, give or take a tenth.
 //   - No error, log line or printed Config shows a secret.
 //
 // What bare go-redis does in each case, beside this package, is the table in TRAPS.md.
@@ -36,6 +36,22 @@
 //	wg.Go(func() { _ = clients.Run(ctx) })
 //	mux.Handle("/health", clients.HealthHandler())
 //	mux.Handle("/api/v1/redis/pool-stats", clients.StatsHandler())
+//
+// # Figures
+//
+// Beside bare go-redis with as many connections and the same timeouts, in the same run, on two busy cores (make bench BENCH=Pool). A command
+// costs some 100 ns of processor time more, and no allocation (Pool_Overhead). Under 64 callers that write and read in turn:
+//
+//	                                             first success        failed                    slowest command
+//	kill -9, restarted after 0.5 s   upbeat      1 ms after           26, lost replies all      0.8 s
+//	                                 go-redis    3 ms after           0 to 230                  0.6 s
+//	Sentinel failover                upbeat      2.3 s after kill -9  88, of them 25 lost       1.5 s
+//	                                 go-redis    2.4 s                1,040                     1.0 s
+//	a Cluster slot moves, ten times  upbeat      2 ms after           0                         17 to 60 ms
+//	                                 go-redis    1 ms after           0                         45 to 110 ms
+//
+// Of the failover, more than a second is what the Sentinels take to notice. A lost reply is a [LostReplyError]: go-redis sends the command
+// again without a word. The rows are Pool_Restart, Pool_Failover and Pool_SlotMoves, medians or ranges of six runs each.
 //
 // # What it doesn't do
 //

@@ -119,6 +119,9 @@ func TestFromEnv_Contradictions(t *testing.T) {
 		"cert without key":   {map[string]string{"REDIS_TLS": "1", "REDIS_TLS_CERT_FILE": "c"}, []string{`REDIS_TLS_CERT_FILE is "c": want REDIS_TLS_KEY_FILE`}},
 		"no such cert":       {map[string]string{"REDIS_TLS": "1", "REDIS_TLS_CERT_FILE": "c", "REDIS_TLS_KEY_FILE": "k"}, []string{`REDIS_TLS_CERT_FILE is "c"`, `"k"`, "no such file"}},
 		"Kubernetes's own":   {map[string]string{"REDIS_PORT": "tcp://10.0.0.1:6379"}, []string{`REDIS_PORT is "tcp://10.0.0.1:6379": want a number`}},
+		"figures of API":     {map[string]string{"REDIS_MAX_CONNECTIONS": "many", "REDIS_SOCKET_TIMEOUT": "-1"}, []string{`REDIS_MAX_CONNECTIONS is "many": want a number from 1 to 10000`, `REDIS_SOCKET_TIMEOUT is "-1": want 100ms`}},
+		"Sentinel's user":    {map[string]string{"REDIS_SENTINEL_USERNAME": "u"}, []string{"REDIS_SENTINEL_USERNAME or REDIS_SENTINEL_PASSWORD is set"}},
+		"name without TLS":   {map[string]string{"REDIS_TLS_SERVER_NAME": "n"}, []string{`REDIS_TLS_SERVER_NAME is "n": want TLS to be on`}},
 		"retry budget":       {map[string]string{"REDIS_RETRY_BUDGET": "0"}, []string{`REDIS_RETRY_BUDGET is "0": want 100ms to 1m0s`}},
 		"everything at once": {map[string]string{"REDIS_PORT": "x", "REDIS_CLUSTER": "y", "REDIS_TLS": "z"}, []string{"REDIS_PORT", "REDIS_CLUSTER", "REDIS_TLS"}},
 	}

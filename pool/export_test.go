@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -76,3 +77,29 @@ func (n *Nodes) Sum() NodeStats {
 }
 
 func IsAlert(b []byte) bool { return isAlert(b) }
+
+// WithLifetime has connections replaced sooner.
+func WithLifetime(cfg Config, lifetime time.Duration) Config {
+	cfg.limits.lifetime = lifetime
+	return cfg
+}
+
+// Hurry makes the waits shorter that nobody can set: for a connection and a dial, and for a first answer.
+func Hurry(cfg Config, queueAndDial, greet time.Duration) Config {
+	cfg.limits = limits{queue: queueAndDial, dial: queueAndDial, greet: greet}
+	return cfg
+}
+
+// Limits are the waits that nobody can set.
+func Limits() (queue, dial, greet time.Duration) {
+	l := limits{}.withDefaults()
+	return l.queue, l.dial, l.greet
+}
+
+// NewClientOver is a client with the settings of Standard, over connections of the test's own.
+func NewClientOver(cfg Config, dial func(context.Context, string, string) (net.Conn, error)) (*redis.Client, error) {
+	cfg, err := cfg.resolved()
+	opt := cfg.options(cfg.Profile.MaxConnections, unmarked)
+	opt.Dialer = dial
+	return redis.NewClient(opt.Simple()), err
+}

@@ -2,6 +2,8 @@ package pool
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"time"
 )
 
@@ -53,9 +55,9 @@ const healthLimit = checkTimeout + time.Second
 // Health returns what Run found last. While Run doesn't run it asks the server, at most once a second for all callers
 // together, which takes 3 seconds at most.
 //
-// Down means that nothing can be done: no answer within 2 seconds, LOADING, a refused password, or in a Cluster that all of its masters are
-// gone or refuse commands. Degraded means that something can: some masters of a Cluster answer, a server that was a master or should be is a replica,
-// a replica lost its master, or commands wait as all connections of Standard to a server, or all of Blocking, are in use.
+// Down means that nothing can be done: no answer within 2 seconds, LOADING, a refused password, an open circuit breaker, or in a Cluster that all of
+// its masters are gone, refuse commands or have an open breaker. Degraded means that something can: some masters of a Cluster answer, a server that was a
+// master or should be is a replica, a replica lost its master, or commands wait as all connections of Standard to a server, or all of Blocking, are in use.
 //
 // When ctx ends first, the answer is the last that there was, or down.
 func (c *Clients) Health(ctx context.Context) Health {
@@ -65,7 +67,24 @@ func (c *Clients) Health(ctx context.Context) Health {
 	for _, lack := range h.Stats.lacks() {
 		h.worsen(StatusDegraded, lack)
 	}
+	h.heed(c.cfg.Cluster)
 	return h
+}
+
+// heed adds the circuit breakers that refuse commands now. One whose time is over would let the next call through: were that called down, a
+// service that is taken out of its balancer for it would have no calls, and never come back.
+func (h *Health) heed(cluster bool) {
+	refusing := make(map[string]bool)
+	for _, b := range h.Stats.Breaker {
+		if b.State != stateClosed && time.Now().Before(b.RetryAt) {
+			refusing[b.Node] = true
+			h.worsen(StatusDegraded, fmt.Sprintf("%s: the circuit breaker is open until %s: %s", b.Node, b.RetryAt.Format(time.RFC3339Nano), b.Reason))
+		}
+	}
+	serves := func(n NodeHealth) bool { return n.usable() && !refusing[n.Addr] }
+	if len(refusing) > 0 && (!cluster || !slices.ContainsFunc(h.Nodes, serves)) {
+		h.Status = StatusDown
+	}
 }
 
 // healthOf is the report, and the connections as they are now.
@@ -99,7 +118,7 @@ func (r *report) verdict(cfg Config) (Status, []string) {
 	}
 	usable := 0
 	for _, n := range r.nodes {
-		if n.Up && n.clusterState != "fail" {
+		if n.usable() {
 			usable++
 		}
 		if reason := n.trouble(cfg, r.demoted); reason != "" {
@@ -111,6 +130,8 @@ func (r *report) verdict(cfg Config) (Status, []string) {
 	}
 	return h.Status, h.Reasons
 }
+
+func (n NodeHealth) usable() bool { return n.Up && n.clusterState != "fail" }
 
 // trouble says in a sentence what is wrong with the node.
 func (n NodeHealth) trouble(cfg Config, demoted bool) string {

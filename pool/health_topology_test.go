@@ -71,6 +71,8 @@ func TestRun_Cluster(t *testing.T) {
 			h := c.Health(t.Context())
 			return h.Status == pool.StatusDegraded && h.Reasons[0] == "all 2 connections to "+cluster.Nodes[1].Addr()+" are in use, waiting: 1"
 		}, 4*time.Second, 10*time.Millisecond)
+		require.Equal(t, 1, c.Stats().Waiting)
+		require.Zero(t, rdb.PoolStats().PendingRequests)
 		release()
 		cancel()
 		wg.Wait()

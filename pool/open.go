@@ -16,9 +16,6 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// greetTimeout bounds Open's wait for one answer.
-const greetTimeout = 10 * time.Second
-
 // greet returns when the server has answered a PING.
 func (c Config) greet(ctx context.Context, rdb redis.UniversalClient) error {
 	// go-redis obeys the deadline of a context while it reads, but not its cancellation.
@@ -96,11 +93,11 @@ func (c Config) mastersSeenBy(ctx context.Context) (int, error) {
 func (c Config) untilReady(ctx context.Context, addr string, ask func(context.Context) error) error {
 	var busy error
 	for pause := 50 * time.Millisecond; ; pause = min(2*pause, time.Second) {
-		err := once(ctx, ask)
+		err := c.once(ctx, ask)
 		switch {
 		case err == nil || redis.IsPermissionError(err):
 			return nil
-		case ctx.Err() != nil:
+		case isOver(ctx):
 			if busy != nil {
 				err = busy // that the client was closed under the question says less
 			}
@@ -117,8 +114,16 @@ func (c Config) untilReady(ctx context.Context, addr string, ask func(context.Co
 	}
 }
 
-func once(ctx context.Context, ask func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(context.WithValue(ctx, onceKey{}, true), greetTimeout)
+// isOver tells whether ctx has ended. A read that obeys its deadline returns a moment before ctx itself knows.
+func isOver(ctx context.Context) bool {
+	if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
+		<-ctx.Done()
+	}
+	return ctx.Err() != nil
+}
+
+func (c Config) once(ctx context.Context, ask func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(context.WithValue(ctx, onceKey{}, true), c.limits.greet)
 	defer cancel()
 	return ask(ctx)
 }

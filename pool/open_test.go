@@ -37,7 +37,7 @@ func TestOpen_SaysWhatIsWrong(t *testing.T) {
 		"no such database":     {pool.Config{Addr: sharedAddr(t), DB: 99999}, []string{"the server refuses", "DB index"}},
 		"not a Cluster":        {pool.Config{Addr: sharedAddr(t), Cluster: true}, []string{sharedAddr(t), "not a Cluster"}},
 		"a web server":         {pool.Config{Addr: web.Listener.Addr().String(), Password: secret}, []string{web.Listener.Addr().String(), "does not answer as Redis does"}},
-		"TLS to a plain port":  {pool.Config{Addr: sharedAddr(t), Password: secret, TLS: &tls.Config{}}, []string{sharedAddr(t), "Config.TLS is set"}},
+		"TLS to a plain port":  {pool.Hurry(pool.Config{Addr: sharedAddr(t), Password: secret, TLS: &tls.Config{}}, time.Second, 0), []string{sharedAddr(t), "Config.TLS is set"}},
 		"plain to a TLS port":  {pool.Config{Addr: overTLS.addr}, []string{overTLS.addr, "TLS port"}},
 		"unknown certificate":  {pool.Config{Addr: overTLS.addr, TLS: &tls.Config{}}, []string{overTLS.addr, "TLS handshake failed", "certificate"}},
 		"unknown host":         {pool.Config{Addr: "no-such-host.invalid:6379"}, []string{"no-such-host.invalid", "can't connect"}},

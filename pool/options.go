@@ -9,14 +9,29 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-const (
-	// poolTimeout is how long a command waits for a free connection. go-redis waits for ReadTimeout plus a second, which turns a
+// limits are those that nobody can set, but for the tests of what happens when they are reached.
+type limits struct {
+	// queue is how long a command waits for a free connection: 5 s. go-redis waits for ReadTimeout plus a second, which turns a
 	// pool that is too small into an outage of half a minute.
-	poolTimeout = 5 * time.Second
+	queue time.Duration
+	// dial bounds a dial, TLS handshake included: 5 s.
+	dial time.Duration
+	// greet bounds the wait for the first answer of Open and Subscribe: 10 s.
+	greet time.Duration
+	// lifetime, give or take a tenth, lets connections follow DNS and balancers, and not all at the same time: an hour.
+	lifetime time.Duration
+}
+
+func (l limits) withDefaults() limits {
+	return limits{
+		queue: orDefault(l.queue, 5*time.Second), dial: orDefault(l.dial, 5*time.Second),
+		greet: orDefault(l.greet, 10*time.Second), lifetime: orDefault(l.lifetime, time.Hour),
+	}
+}
+
+const (
 	// concurrentDials keeps a restarted server from being met by all connections at once; it holds per address.
 	concurrentDials = 8
-	// maxLifetime, give or take a tenth, lets connections follow DNS and balancers, and not all at the same time.
-	maxLifetime = time.Hour
 	// controlConnections serve Blocking for waking its commands and finding nodes.
 	controlConnections = 2
 )
@@ -76,8 +91,8 @@ func (c Config) options(connections int, m marks) *redis.UniversalOptions {
 		SentinelUsername: c.SentinelUsername,
 		SentinelPassword: c.SentinelPassword,
 
-		Dialer:                dialer{tls: c.TLS, keepAlive: p.KeepAlive, marks: m, gate: c.dials, sockets: c.sockets}.dial,
-		DialTimeout:           dialTimeout,
+		Dialer:                dialer{tls: c.TLS, keepAlive: p.KeepAlive, marks: m, limit: c.limits.dial, life: c.life, gate: c.dials, sockets: c.sockets}.dial,
+		DialTimeout:           c.limits.dial,
 		DialerRetries:         1,
 		ReadTimeout:           p.SocketTimeout,
 		WriteTimeout:          p.SocketTimeout,
@@ -86,11 +101,11 @@ func (c Config) options(connections int, m marks) *redis.UniversalOptions {
 
 		PoolSize:              connections,
 		PipelinePoolSize:      -1, // pipelines count among the connections
-		PoolTimeout:           poolTimeout,
+		PoolTimeout:           c.limits.queue,
 		MaxConcurrentDials:    concurrentDials,
 		ConnMaxIdleTime:       p.HealthCheckInterval,
-		ConnMaxLifetime:       maxLifetime,
-		ConnMaxLifetimeJitter: maxLifetime / 10,
+		ConnMaxLifetime:       c.limits.lifetime,
+		ConnMaxLifetimeJitter: c.limits.lifetime / 10,
 
 		// Both are an error per connection in the statistics of servers that don't know them: Redis before 7.2, Valkey, proxies.
 		DisableIdentity:          true,

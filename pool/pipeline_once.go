@@ -4,6 +4,8 @@ import (
 	"context"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/upbeat-go/upbeat/internal/redisonce"
 )
 
 // sendOnce keeps a Cluster's client from repeating all commands of a node because the first of them got an answer like TRYAGAIN: the
@@ -16,15 +18,6 @@ func (sendOnce) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return n
 
 func (sendOnce) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
-		marked, sealed := make([]onceCmd, len(cmds)), make([]redis.Cmder, len(cmds))
-		for i, cmd := range cmds {
-			marked[i].Cmder = cmd
-			sealed[i] = &marked[i]
-		}
-		return next(ctx, sealed)
+		return next(ctx, redisonce.All(cmds))
 	}
 }
-
-type onceCmd struct{ redis.Cmder }
-
-func (*onceCmd) NoRetry() bool { return true }

@@ -9,7 +9,7 @@ import (
 // Profile says what a process does with Redis. Start from [API] or [Worker] and change fields; a field of zero has API's value.
 type Profile struct {
 	// MaxConnections is how many connections Standard holds at most, in a Cluster over all masters together; 1 to 10,000. Those of
-	// Blocking come on top. So do single connections: one that wakes blocked commands, one per Subscribe, and those to Sentinels.
+	// Blocking come on top. So do single connections: one that wakes blocked commands, one per Subscribe, and up to 12 to Sentinels.
 	MaxConnections int
 
 	// BlockingConnections is how many commands of Blocking can wait at the same time, 1 to 10,000. They are opened when needed.

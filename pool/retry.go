@@ -57,12 +57,9 @@ func (r retry) DialHook(next redis.DialHook) redis.DialHook { return next }
 
 func (r retry) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
-		if isHandshake(cmd) {
-			return next(ctx, cmd)
-		}
 		start := time.Now()
 		err := next(ctx, cmd)
-		if err == nil || err == redis.Nil { //nolint:errorlint // the fast path; wrapped ones are judged below
+		if err == nil || err == redis.Nil || isHandshake(cmd) { //nolint:errorlint // the fast path; wrapped ones are judged below
 			return err
 		}
 		if ctx.Value(onceKey{}) != nil {
@@ -80,13 +77,10 @@ func (r retry) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 
 func (r retry) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
-		if len(cmds) > 0 && isHandshake(cmds[0]) {
-			return next(ctx, cmds)
-		}
 		start := time.Now()
 		err := next(ctx, cmds)
-		if err == nil {
-			return nil
+		if err == nil || len(cmds) > 0 && isHandshake(cmds[0]) {
+			return err
 		}
 		var part []redis.Cmder
 		allowed := func(error) bool {

@@ -1,11 +1,13 @@
 package pool
 
 import (
+	"math/rand/v2"
 	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/upbeat-go/upbeat/internal/backoff"
 	"github.com/upbeat-go/upbeat/internal/redisblock"
 )
 
@@ -13,6 +15,8 @@ import (
 type shelf struct {
 	limit   int
 	maxIdle time.Duration // negative: no limit
+	// lifetime, or up to a tenth less, is how old a connection may get that is in use again and again.
+	lifetime time.Duration
 
 	mu     sync.Mutex // guards what follows
 	idle   []idleConn // the longest idle first
@@ -22,15 +26,25 @@ type shelf struct {
 
 type idleConn struct {
 	node  *redis.Client
-	conn  *redisblock.Conn
+	conn  *mortal
 	since time.Time
+}
+
+// mortal is a connection that isn't kept for another call after its time.
+type mortal struct {
+	*redisblock.Conn
+	until time.Time
+}
+
+func (s *shelf) wrap(conn *redisblock.Conn) *mortal {
+	return &mortal{conn, time.Now().Add(backoff.Shorten(s.lifetime, 0.1, rand.Float64()))}
 }
 
 // take returns an idle connection to node; or nil, with one reserved that the caller is to open. At most limit callers may be between
 // take and give.
-func (s *shelf) take(node *redis.Client) *redisblock.Conn {
+func (s *shelf) take(node *redis.Client) *mortal {
 	s.mu.Lock()
-	var found *redisblock.Conn
+	var found *mortal
 	gone := s.expiredLocked()
 	for i := len(s.idle) - 1; i >= 0 && found == nil; i-- {
 		if s.idle[i].node != node {
@@ -57,9 +71,9 @@ func (s *shelf) take(node *redis.Client) *redisblock.Conn {
 }
 
 // give is the end of take, with a connection that is still good or nil.
-func (s *shelf) give(node *redis.Client, conn *redisblock.Conn) {
+func (s *shelf) give(node *redis.Client, conn *mortal) {
 	s.mu.Lock()
-	keep := conn != nil && !s.closed
+	keep := conn != nil && !s.closed && time.Now().Before(conn.until)
 	if keep {
 		s.idle = append(s.idle, idleConn{node, conn, time.Now()})
 	} else {
@@ -98,7 +112,7 @@ func (s *shelf) stats() BlockingStats {
 	}
 }
 
-func (s *shelf) emptyLocked() (gone []*redisblock.Conn) {
+func (s *shelf) emptyLocked() (gone []*mortal) {
 	for len(s.idle) > 0 {
 		gone = append(gone, s.removeLocked(0))
 		s.open--
@@ -106,7 +120,7 @@ func (s *shelf) emptyLocked() (gone []*redisblock.Conn) {
 	return gone
 }
 
-func (s *shelf) expiredLocked() (gone []*redisblock.Conn) {
+func (s *shelf) expiredLocked() (gone []*mortal) {
 	for len(s.idle) > 0 && s.maxIdle >= 0 && time.Since(s.idle[0].since) > s.maxIdle {
 		gone = append(gone, s.removeLocked(0))
 		s.open--
@@ -114,13 +128,13 @@ func (s *shelf) expiredLocked() (gone []*redisblock.Conn) {
 	return gone
 }
 
-func (s *shelf) removeLocked(i int) *redisblock.Conn {
+func (s *shelf) removeLocked(i int) *mortal {
 	conn := s.idle[i].conn
 	s.idle = append(s.idle[:i], s.idle[i+1:]...)
 	return conn
 }
 
-func closeAll(conns []*redisblock.Conn) {
+func closeAll(conns []*mortal) {
 	for _, conn := range conns {
 		_ = conn.Close()
 	}

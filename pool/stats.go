@@ -8,6 +8,7 @@ import (
 )
 
 // Stats are the connections of Standard, as of one moment, and what commands met when they wanted one; in a Cluster the sum over its nodes.
+// Those of Blocking and Subscribe have figures of their own.
 type Stats struct {
 	ConnectionStats
 
@@ -38,13 +39,13 @@ type ConnectionStats struct {
 	Stale       uint32  `json:"stale"`        // closed because they failed, had ended or were too old
 }
 
-// PubSubStats are the connections of subscriptions that were made with Standard. They come on top of MaxConnections.
+// PubSubStats are the connections of subscriptions, of Subscribe as well as those that were made with Standard. They come on top of MaxConnections.
 type PubSubStats struct {
 	Active  uint32 `json:"active"`  // open now
 	Created uint32 `json:"created"` // ever
 }
 
-// NodeStats are the connections of Standard to one node of a Cluster.
+// NodeStats are the connections of Standard to one node of a Cluster; those of Subscribe are in the sum only.
 type NodeStats struct {
 	Addr string `json:"addr"`
 	ConnectionStats
@@ -63,6 +64,12 @@ type BlockingStats struct {
 // Stats returns a snapshot. It doesn't block, and doesn't ask the server. In a Cluster the figures of its nodes are taken one after
 // another; a node that leaves keeps its share in the counters.
 func (c *Clients) Stats() Stats {
+	s := c.standardStats()
+	s.PubSub.add(c.subscriptions.stats())
+	return s
+}
+
+func (c *Clients) standardStats() Stats {
 	s := Stats{Blocking: c.blocking.stats(), Breaker: c.breakers.stats()}
 	if single, ok := c.standard.(*redis.Client); ok {
 		all := nodeStats(single)
@@ -123,8 +130,12 @@ func (n *NodeStats) add(other NodeStats) {
 	n.WaitSeconds += other.WaitSeconds
 	n.Timeouts += other.Timeouts
 	n.Stale += other.Stale
-	n.PubSub.Active += other.PubSub.Active
-	n.PubSub.Created += other.PubSub.Created
+	n.PubSub.add(other.PubSub)
+}
+
+func (p *PubSubStats) add(other PubSubStats) {
+	p.Active += other.Active
+	p.Created += other.Created
 }
 
 // lacks says where callers wait although all connections are open and at work; in a Cluster each node has its own.

@@ -116,15 +116,15 @@ func (c *Clients) subscribe(ctx context.Context, names []string, cfg redissub.Co
 		s.run()
 		c.subscriptions.remove(s)
 	}()
-	if err := s.awaitFirst(); err != nil {
+	if err := s.awaitFirst(c.cfg.limits.greet); err != nil {
 		_ = s.Close()
 		return nil, fmt.Errorf("pool: subscribe to %q: %w", names, err)
 	}
 	return s, nil
 }
 
-func (s *Subscription) awaitFirst() error {
-	timer := time.NewTimer(greetTimeout)
+func (s *Subscription) awaitFirst(limit time.Duration) error {
+	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	select {
 	case <-s.opened:
@@ -134,7 +134,7 @@ func (s *Subscription) awaitFirst() error {
 	case <-s.life.Done():
 		return context.Cause(s.life)
 	case <-timer.C:
-		return fmt.Errorf("not in force after %v: %s", greetTimeout, s.sub.Stats().LastError)
+		return fmt.Errorf("not in force after %v: %s", limit, s.sub.Stats().LastError)
 	}
 }
 
@@ -168,6 +168,16 @@ func (s *Subscription) Stats() SubscriptionStats {
 	return SubscriptionStats{
 		Node: st.Node, Messages: st.Messages, LastError: st.LastError, Gaps: s.gaps.Load(), Queued: len(s.events),
 	}
+}
+
+// connections counts those that were in force.
+func (s *Subscription) connections() PubSubStats {
+	st := s.sub.Stats()
+	count := PubSubStats{Created: uint32(st.Subscriptions)}
+	if st.Node != "" {
+		count.Active = 1
+	}
+	return count
 }
 
 // Close ends the subscription, waits for that (a second or so at most) and returns nil. It may be called again, and by the reader.

@@ -12,6 +12,7 @@ import (
 type subscriptions struct {
 	mu     sync.Mutex // guards what follows
 	open   map[*Subscription]struct{}
+	ended  uint32 // connections that the ones before had
 	closed bool
 }
 
@@ -32,6 +33,17 @@ func (l *subscriptions) remove(s *Subscription) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.open, s)
+	l.ended += s.connections().Created
+}
+
+func (l *subscriptions) stats() PubSubStats {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	sum := PubSubStats{Created: l.ended}
+	for s := range l.open {
+		sum.add(s.connections())
+	}
+	return sum
 }
 
 func (l *subscriptions) close() {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -20,12 +21,13 @@ import (
 //	tasks:count:{<counter>}             string, the total
 //	tasks:count:{<counter>}:once:<id>   string, expires when the id is forgotten
 //
-// All names are 1 to 512 bytes without braces and line breaks.
+// All names are 1 to 512 bytes without braces and control characters.
 //
-// Where an error says that there was no answer, the call may have had its effect; which calls may simply be made again is said with
-// each. Redis replicates after it has answered: a failover may undo what was done right before it.
+// Calls that may run twice (Beat, Leave, Transition, AddOnce) are repeated like reads when their reply is lost: see [Idempotent]. Where an
+// error says that there was no answer all the same, the call may have had its effect, and these may simply be made again.
+// Redis replicates after it has answered: a failover may undo what was done right before it.
 type Tasks struct {
-	// Prefix takes the place of "tasks" in all keys; want no braces. A copy of Tasks may have another: set it before use.
+	// Prefix takes the place of "tasks" in all keys, and is a name as they are. A copy of Tasks may have another: set it before use.
 	Prefix string
 
 	rdb redis.UniversalClient
@@ -36,24 +38,24 @@ func (c *Clients) Tasks() Tasks { return Tasks{Prefix: "tasks", rdb: c.standard}
 
 // Beat says that a worker is alive, for ttl (a millisecond or more) from now. It may be repeated.
 func (t Tasks) Beat(ctx context.Context, worker string, ttl time.Duration) error {
-	if err := errors.Join(nameOf("worker", worker), positive("ttl", ttl)); err != nil {
+	if err := t.check(nameOf("worker", worker), positive("ttl", ttl)); err != nil {
 		return err
 	}
-	return t.failed("worker", worker, t.rdb.Set(ctx, t.workerKey(worker), 1, ttl).Err())
+	return t.failed("worker", worker, t.rdb.Set(Idempotent(ctx), t.workerKey(worker), 1, ttl).Err())
 }
 
 // Leave says that a worker has ended, before its last beat runs out. It may be repeated.
 func (t Tasks) Leave(ctx context.Context, worker string) error {
-	if err := nameOf("worker", worker); err != nil {
+	if err := t.check(nameOf("worker", worker)); err != nil {
 		return err
 	}
-	return t.failed("worker", worker, t.rdb.Del(ctx, t.workerKey(worker)).Err())
+	return t.failed("worker", worker, t.rdb.Del(Idempotent(ctx), t.workerKey(worker)).Err())
 }
 
 // Alive tells whether the last beat of a worker holds. That it doesn't is no proof that the worker has stopped: whoever takes its task over
 // does so by [Tasks.Transition], which refuses the late worker.
 func (t Tasks) Alive(ctx context.Context, worker string) (bool, error) {
-	if err := nameOf("worker", worker); err != nil {
+	if err := t.check(nameOf("worker", worker)); err != nil {
 		return false, err
 	}
 	n, err := t.rdb.Exists(ctx, t.workerKey(worker)).Result()
@@ -71,13 +73,25 @@ func (t Tasks) failed(kind, name string, err error) error {
 
 const longestName = 512
 
+// check joins what is wrong with a call, and with Tasks itself.
+func (t Tasks) check(errs ...error) error {
+	if t.rdb == nil {
+		return errNoTasks
+	}
+	return errors.Join(append(errs, nameOf("Tasks.Prefix", t.Prefix))...)
+}
+
+var errNoTasks = errors.New("pool: a Tasks without a client: want one of Clients.Tasks")
+
 // nameOf refuses what would break a key, or the list of requests, apart.
 func nameOf(what, name string) error {
-	if name == "" || len(name) > longestName || strings.ContainsAny(name, "{}\r\n") {
-		return fmt.Errorf("pool: %s is %.40q: want 1 to %d bytes without braces and line breaks", what, name, longestName)
+	if name == "" || len(name) > longestName || strings.ContainsFunc(name, isForbidden) {
+		return fmt.Errorf("pool: %s is %.40q: want 1 to %d bytes without braces and control characters", what, name, longestName)
 	}
 	return nil
 }
+
+func isForbidden(r rune) bool { return r == '{' || r == '}' || unicode.IsControl(r) }
 
 func positive(what string, d time.Duration) error {
 	if d < time.Millisecond {

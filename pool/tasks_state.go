@@ -72,12 +72,12 @@ func (t Task) String() string {
 }
 
 // Transition makes a step and returns the task with its new token, or a [*StaleError] if the task is in another state or has another
-// token, in which case nothing has changed.
+// token: the step was not made, or, where a reply was lost, the task has moved on since.
 //
 // After an error that left the outcome open, the same Transition with the same Request finds out: if the step was made it returns the
 // task as that left it, and if the task has moved on since, a StaleError. The newest eight requests of a task are remembered.
 func (t Tasks) Transition(ctx context.Context, step Transition) (Task, error) {
-	if err := step.validate(); err != nil {
+	if err := t.check(step.validate()); err != nil {
 		return Task{}, err
 	}
 	token := ""
@@ -85,7 +85,7 @@ func (t Tasks) Transition(ctx context.Context, step Transition) (Task, error) {
 		token = strconv.FormatInt(step.Token, 10)
 	}
 	request := orDefault(step.Request, rand.Text())
-	reply, err := transition.Run(ctx, t.rdb, []string{t.taskKey(step.Task)},
+	reply, err := transition.Run(Idempotent(ctx), t.rdb, []string{t.taskKey(step.Task)},
 		step.From, step.To, token, step.Owner, request, step.Keep.Milliseconds()).StringSlice()
 	if err != nil {
 		return Task{}, t.failed("task", step.Task, err)
@@ -102,7 +102,7 @@ func (t Tasks) Transition(ctx context.Context, step Transition) (Task, error) {
 
 // State returns a task as it is, the zero Task if it isn't known.
 func (t Tasks) State(ctx context.Context, task string) (Task, error) {
-	if err := nameOf("task", task); err != nil {
+	if err := t.check(nameOf("task", task)); err != nil {
 		return Task{}, err
 	}
 	fields, err := t.rdb.HMGet(ctx, t.taskKey(task), "state", "token", "owner").Result()

@@ -163,7 +163,7 @@ func TestTasks_SameRequestIsOneStep(t *testing.T) {
 func TestTasks_BrokenConnections(t *testing.T) {
 	t.Parallel()
 	proxy := testserver.StartProxy(t, sharedAddr(t))
-	c := open(t, pool.Config{Addr: proxy.Addr(), Profile: pool.Profile{SocketTimeout: 100 * time.Millisecond}})
+	c := open(t, pool.Config{Addr: proxy.Addr(), Profile: pool.Profile{SocketTimeout: 100 * time.Millisecond, RetryBudget: -1}})
 	tasks, plain := tasksOf(t, c), open(t, shared(t)).Tasks()
 	plain.Prefix = tasks.Prefix
 	// The script is there, so that the first try of each call is the call itself.
@@ -194,6 +194,76 @@ func TestTasks_BrokenConnections(t *testing.T) {
 	now, err := plain.State(t.Context(), "7")
 	require.NoError(t, err)
 	require.Equal(t, task, now)
+}
+
+func TestTasks_LostRepliesAreAskedForAgain(t *testing.T) {
+	t.Parallel()
+	plain := tasksOf(t, open(t, shared(t)))
+	state := func() pool.Task {
+		task, err := plain.State(t.Context(), "t")
+		require.NoError(t, err)
+		return task
+	}
+	alive := func() bool {
+		is, err := plain.Alive(t.Context(), "w")
+		require.NoError(t, err)
+		return is
+	}
+	total := func(counter string) int64 {
+		n, err := plain.Total(t.Context(), counter)
+		require.NoError(t, err)
+		return n
+	}
+	for _, tt := range []struct {
+		name string
+		call func(context.Context, pool.Tasks) error
+		ran  func() bool
+		lost bool // the caller is told that nobody knows
+	}{
+		{"Beat", func(ctx context.Context, tasks pool.Tasks) error { return tasks.Beat(ctx, "w", time.Minute) }, alive, false},
+		{"Leave", func(ctx context.Context, tasks pool.Tasks) error { return tasks.Leave(ctx, "w") }, func() bool { return !alive() }, false},
+		{"Transition", func(ctx context.Context, tasks pool.Tasks) error {
+			task, err := tasks.Transition(ctx, pool.Transition{Task: "t", To: "a"})
+			require.Equal(t, task, state(), "it is made once")
+			return err
+		}, func() bool { return state().State == "a" }, false},
+		{"AddOnce", func(ctx context.Context, tasks pool.Tasks) error {
+			_, err := tasks.AddOnce(ctx, "once", "id", 1, 2*time.Minute)
+			require.EqualValues(t, 1, total("once"))
+			return err
+		}, func() bool { return total("once") == 1 }, false},
+		{"AddOnce, soon forgotten", func(ctx context.Context, tasks pool.Tasks) error {
+			_, err := tasks.AddOnce(ctx, "soon", "id", 1, time.Millisecond)
+			return err
+		}, func() bool { return total("soon") == 1 }, true},
+		{"Add", func(ctx context.Context, tasks pool.Tasks) error {
+			_, err := tasks.Add(ctx, "n", 1)
+			return err
+		}, func() bool { return total("n") == 1 }, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			proxy := testserver.StartProxy(t, sharedAddr(t))
+			c := open(t, pool.Config{Addr: proxy.Addr()})
+			tasks := c.Tasks()
+			tasks.Prefix = plain.Prefix
+			_, err := tasks.AddOnce(t.Context(), "warm", "up", 1, time.Minute) // so that the scripts are there
+			require.NoError(t, err)
+			_, err = tasks.Transition(t.Context(), pool.Transition{Task: tt.name, To: "up"})
+			require.NoError(t, err)
+			proxy.DropReplies()
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				require.Eventually(t, tt.ran, 10*time.Second, time.Millisecond)
+				proxy.Pass() // and resets the connection whose reply was dropped
+			})
+			err = tt.call(t.Context(), tasks)
+			wg.Wait()
+			_, lost := errors.AsType[*pool.LostReplyError](err)
+			require.Equal(t, tt.lost, lost, err)
+			require.Equal(t, tt.lost, err != nil, err)
+			require.True(t, tt.ran())
+		})
+	}
 }
 
 func TestTasks_Counters(t *testing.T) {
@@ -287,8 +357,27 @@ func TestTasks_BadArguments(t *testing.T) {
 		`Transition.Request is "a\nb"`:          step(func(s *pool.Transition) { s.Request = "a\nb" }),
 		`Transition.Owner is "\r"`:              step(func(s *pool.Transition) { s.Owner = "\r" }),
 		`Transition.Keep is 1ns`:                step(func(s *pool.Transition) { s.Keep = 1 }),
+		`worker is "a\x00b"`:                    tasks.Beat(ctx, "a\x00b", time.Second),
+		`a Tasks without a client`:              pool.Tasks{Prefix: "p"}.Beat(ctx, "w", time.Second),
 	} {
 		require.ErrorContains(t, err, "pool: "+want)
+	}
+	for name, prefix := range map[string]string{
+		"empty": "", "brace": "a{b", "other brace": "a}b", "line break": "a\nb", "NUL": "a\x00b", "control": "a\u0085b", "long": strings.Repeat("x", 513),
+	} {
+		t.Run("Prefix: "+name, func(t *testing.T) {
+			bad := tasks
+			bad.Prefix = prefix
+			_, aliveErr := bad.Alive(ctx, "w")
+			_, stepErr := bad.Transition(ctx, pool.Transition{Task: "t", To: "a"})
+			_, stateErr := bad.State(ctx, "t")
+			_, addErr := bad.Add(ctx, "c", 1)
+			_, onceErr := bad.AddOnce(ctx, "c", "i", 1, time.Minute)
+			_, totalErr := bad.Total(ctx, "c")
+			for _, err := range []error{bad.Beat(ctx, "w", time.Second), bad.Leave(ctx, "w"), aliveErr, stepErr, stateErr, addErr, onceErr, totalErr} {
+				require.ErrorContains(t, err, "pool: Tasks.Prefix is ")
+			}
+		})
 	}
 }
 

@@ -13,6 +13,14 @@ type transport struct {
 	socket net.Conn // the one below TLS
 	opaque bool     // TLS lies between
 	marks  marks
+	unlink func() bool // from what ends all connections
+}
+
+func (t *transport) Close() error {
+	if !t.unlink() {
+		return nil // it is closed
+	}
+	return t.Conn.Close()
 }
 
 // marks is what a transport does to the errors of Read and Write.

@@ -214,7 +214,7 @@ func TestTrap_OwnDialerTurnsTLSOff(t *testing.T) {
 	rdb := bare(t, &redis.Options{Addr: sharedAddr(t), TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12}, Dialer: dial})
 	require.NoError(t, rdb.Ping(t.Context()).Err(), "the server speaks no TLS, and got the command in the clear")
 
-	_, err := pool.Open(t.Context(), pool.Config{Addr: sharedAddr(t), TLS: &tls.Config{MinVersion: tls.VersionTLS12}})
+	_, err := pool.Open(t.Context(), pool.Hurry(pool.Config{Addr: sharedAddr(t), TLS: &tls.Config{MinVersion: tls.VersionTLS12}}, time.Second, 0))
 	require.ErrorContains(t, err, "Config.TLS is set")
 }
 
@@ -254,11 +254,11 @@ func TestTrap_HandshakeErrorsOnTheServer(t *testing.T) {
 	_, err := c.Blocking().BLPop(t.Context(), time.Millisecond, "absent")
 	require.ErrorIs(t, err, redis.Nil)
 	require.NotContains(t, c.Standard().Info(t.Context(), "errorstats").Val(), "errorstat_")
-	if version := c.Standard().InfoMap(t.Context(), "server").Item("Server", "redis_version"); !strings.HasPrefix(version, "7.0.") && !strings.HasPrefix(version, "6.") {
-		t.Skip("this server knows what bare go-redis says")
-	}
 	require.NoError(t, bare(t, &redis.Options{Addr: srv.Addr()}).Ping(t.Context()).Err())
-	require.Contains(t, c.Standard().Info(t.Context(), "errorstats").Val(), "errorstat_")
+	// Newer servers know some of what bare go-redis says.
+	if version := c.Standard().InfoMap(t.Context(), "server").Item("Server", "redis_version"); strings.HasPrefix(version, "7.0.") || strings.HasPrefix(version, "6.") {
+		require.Contains(t, c.Standard().Info(t.Context(), "errorstats").Val(), "errorstat_")
+	}
 }
 
 func TestTrap_ReconnectStorm(t *testing.T) {

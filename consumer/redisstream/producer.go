@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/upbeat-go/upbeat/internal/redisonce"
 )
 
 // ProducerConfig says where to send. Stream is required.
@@ -122,7 +124,7 @@ func (p *Producer) send(ctx context.Context, msgs []Outgoing, ids []string) erro
 	for i := range msgs {
 		streams[i] = p.streamOf(msgs[i].Key)
 		cmds[i] = redis.NewStringCmd(ctx, p.xadd(streams[i], &msgs[i])...)
-		_ = pipe.Process(ctx, onceCmd{cmds[i]})
+		_ = pipe.Process(ctx, redisonce.Cmd{Cmder: cmds[i]})
 	}
 	_, failed := pipe.Exec(ctx)
 	for i, cmd := range cmds {
@@ -165,9 +167,3 @@ func (p *Producer) xadd(stream string, m *Outgoing) []any {
 	}
 	return args
 }
-
-// onceCmd is a command that the client must not send twice: after a lost reply the first may have been executed.
-type onceCmd struct{ *redis.StringCmd }
-
-// NoRetry is asked by the client before it repeats a command, alone, in a pipeline or in Cluster.
-func (onceCmd) NoRetry() bool { return true }

@@ -17,8 +17,9 @@ import (
 	"github.com/shirou/gopsutil/v3/process"
 )
 
-// patience bounds every wait for a server: to be ready, to end, to notice another.
-const patience = 30 * time.Second
+// patience bounds every wait for a server: to be ready, to end, to notice another. A Sentinel that got no processor for two seconds takes part in
+// nothing for the next thirty (TILT), so it is longer than that.
+const patience = 75 * time.Second
 
 // bounded is a context for work that must go on when the test's own context has ended, in a cleanup, but not for ever.
 func bounded(ctx context.Context) (context.Context, context.CancelFunc) {

@@ -10,6 +10,9 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/upbeat-go/upbeat/store"
+	"github.com/upbeat-go/upbeat/store/internal/group"
 )
 
 // DB is a store in a Postgres database. It is safe for concurrent use. Make it with Open.
@@ -18,6 +21,8 @@ type DB struct {
 	pool       *pgxpool.Pool
 	schema     string // quoted
 	statements statements
+	requests   requestStatements
+	accepting  *group.Group[acceptance, []store.Request]
 	clock      clock
 	partitions partitions
 
@@ -25,6 +30,8 @@ type DB struct {
 	duplicates atomic.Int64
 	refused    atomic.Int64
 	retries    atomic.Int64
+	accepted   atomic.Int64
+	superseded atomic.Int64
 }
 
 const (
@@ -55,7 +62,8 @@ func Open(ctx context.Context, dsn string, cfg Config) (*DB, error) {
 		return nil, fmt.Errorf("postgres: %w", err)
 	}
 	schema := pgx.Identifier{cfg.Schema}.Sanitize()
-	db := &DB{cfg: cfg, pool: pool, schema: schema, statements: statementsFor(schema)}
+	db := &DB{cfg: cfg, pool: pool, schema: schema, statements: statementsFor(schema), requests: requestStatementsFor(schema)}
+	db.accepting = db.groupAccepts()
 	encoding, err := db.greet(ctx)
 	if err == nil && encoding == "UTF8" {
 		return db, nil

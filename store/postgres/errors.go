@@ -11,7 +11,6 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/upbeat-go/upbeat/store"
-	"github.com/upbeat-go/upbeat/store/internal/migration"
 )
 
 // SQLSTATE codes, https://www.postgresql.org/docs/current/errcodes-appendix.html.
@@ -37,7 +36,7 @@ func wrap(operation string, err error) error {
 		return nil
 	}
 	named := fmt.Errorf("postgres: %s: %w", operation, err)
-	if errors.Is(err, context.Canceled) || errors.Is(err, migration.ErrChanged) {
+	if errors.Is(err, context.Canceled) || errors.Is(err, store.ErrMigrationChanged) {
 		return named
 	}
 	if code := codeOf(err); strings.HasPrefix(code, "22") || strings.HasPrefix(code, "54") {

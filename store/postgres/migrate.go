@@ -47,7 +47,7 @@ func (db *DB) Migrate(ctx context.Context) error {
 	if err := db.setClock(ctx); err != nil {
 		return wrap("migrate", err)
 	}
-	return wrap("migrate", db.addPartitions(ctx))
+	return wrap("migrate", errors.Join(db.addPartitions(ctx), db.addRequestPartitions(ctx)))
 }
 
 const migrateLockTimeout = 0 // waits as long as the context does
@@ -61,7 +61,8 @@ func (db *DB) apply(ctx context.Context, m migration.Migration) (applied bool, e
 		var checksum string
 		err := tx.QueryRow(ctx, "SELECT checksum FROM upbeat_migrations WHERE version = $1", m.Version).Scan(&checksum)
 		if err == nil {
-			return m.Check(checksum)
+			_, err := migration.Compare([]migration.Migration{m}, []migration.Applied{{Version: m.Version, Name: m.Name, Checksum: checksum}})
+			return err
 		}
 		if !errors.Is(err, pgx.ErrNoRows) {
 			return err

@@ -1,0 +1,147 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/upbeat-go/upbeat/store"
+	"github.com/upbeat-go/upbeat/store/internal/group"
+	"github.com/upbeat-go/upbeat/store/internal/rules"
+)
+
+const (
+	// acceptParallel is how many commits of Accept may be under way at once in one process.
+	acceptParallel = 2
+
+	// acceptBytes is what the calls that share a commit may hold together: a request is copied some times on its way.
+	acceptBytes = 8 << 20
+)
+
+// acceptance is one call of Accept.
+type acceptance struct {
+	requests []store.Request
+	size     int
+}
+
+// Accept stores new requests, queued or processing, as owner's, all or none, and returns when they are durable. known are those
+// that were not stored because their ID was there already, as they are stored.
+//
+// Calls that come while a commit is under way share the next one; a caller whose context ends returns at once, and doesn't know then
+// whether its requests are stored. After any error it is safe to accept the same again: what was stored comes back as known, with
+// Owner == owner. If a request can't be stored as given, none of the call is, and the error is a [*store.RefusedRowsError] that
+// names each.
+func (db *DB) Accept(ctx context.Context, owner string, requests []store.Request) (known []store.Request, err error) {
+	admitted, err := rules.NewRequests(owner, requests)
+	if err != nil || len(admitted) == 0 {
+		return nil, err
+	}
+	known, err = db.accepting.Do(ctx, acceptance{admitted, rules.SizeOf(admitted)})
+	return known, wrap("accept", err)
+}
+
+func (db *DB) groupAccepts() *group.Group[acceptance, []store.Request] {
+	return &group.Group[acceptance, []store.Request]{
+		Run:      db.accept,
+		Size:     func(a acceptance) int { return a.size },
+		MaxSize:  acceptBytes,
+		Parallel: acceptParallel,
+		Blames: func(err error) bool {
+			return !store.IsTransient(wrap("accept", err)) && !errors.Is(err, context.Canceled)
+		},
+	}
+}
+
+// accept carries out several calls in one transaction and returns what each of them gets as known.
+func (db *DB) accept(ctx context.Context, calls []acceptance) ([][]store.Request, error) {
+	first, sorted := distinct(calls)
+	var inserted []rules.Key
+	var stored []store.Request
+	err := db.retry(ctx, func() error {
+		inserted, stored = nil, nil
+		keys := []any{column(sorted, queueOf), column(sorted, idOf)}
+		batch := &pgx.Batch{}
+		// Read committed, whatever the default is: the last statement must see more than the first.
+		batch.Queue("BEGIN ISOLATION LEVEL READ COMMITTED")
+		batch.Queue(db.requests.accept, acceptParameters(sorted, first)...).Query(collect(&inserted, scanKey))
+		batch.Queue(db.requests.knownOpen, keys...).Query(collect(&stored, scanRequest))
+		batch.Queue(db.requests.knownFinished, keys...).Query(collect(&stored, scanRequest))
+		batch.Queue("COMMIT")
+		return db.send(ctx, batch)
+	})
+	if err != nil {
+		return nil, err
+	}
+	byKey := make(map[rules.Key]*store.Request, len(sorted))
+	for _, r := range sorted {
+		byKey[rules.KeyOf(r)] = r
+	}
+	fresh := make(map[rules.Key]bool, len(inserted))
+	for _, key := range inserted {
+		fresh[key] = true
+	}
+	for i := range stored { // a finished one comes later, and wins
+		key := rules.KeyOf(&stored[i])
+		byKey[key], fresh[key] = &stored[i], false
+	}
+	for _, isFresh := range fresh {
+		if isFresh {
+			db.accepted.Add(1)
+		}
+	}
+	return knownTo(calls, byKey, first, fresh), nil
+}
+
+// place is that of a request in a list of calls.
+type place struct{ call, request, order int }
+
+// distinct returns the requests that come first, sorted by key, and their places.
+func distinct(calls []acceptance) (map[rules.Key]place, []*store.Request) {
+	first := map[rules.Key]place{}
+	var all []*store.Request
+	for i := range calls {
+		for j := range calls[i].requests {
+			r := &calls[i].requests[j]
+			if _, twice := first[rules.KeyOf(r)]; !twice {
+				first[rules.KeyOf(r)] = place{i, j, len(all)}
+				all = append(all, r)
+			}
+		}
+	}
+	slices.SortFunc(all, rules.ByKey)
+	return first, all
+}
+
+// knownTo returns, for each call, the requests that it has not newly stored.
+func knownTo(calls []acceptance, stored map[rules.Key]*store.Request, first map[rules.Key]place, fresh map[rules.Key]bool) [][]store.Request {
+	known := make([][]store.Request, len(calls))
+	for i := range calls {
+		for j := range calls[i].requests {
+			key := rules.KeyOf(&calls[i].requests[j])
+			if at := first[key]; fresh[key] && at.call == i && at.request == j {
+				continue
+			}
+			known[i] = append(known[i], *stored[key])
+		}
+	}
+	return known
+}
+
+// acceptParameters are those of acceptSQL.
+func acceptParameters(requests []*store.Request, places map[rules.Key]place) []any {
+	at := func(field func(*store.Request) time.Time) []*time.Time {
+		return column(requests, func(r *store.Request) *time.Time { return orNull(field(r)) })
+	}
+	owners := column(requests, func(r *store.Request) string { return r.Owner })
+	return append(outcomeParameters(owners, requests),
+		column(requests, func(r *store.Request) int32 { return int32(places[rules.KeyOf(r)].order) }),
+		column(requests, func(r *store.Request) string { return r.Key }),
+		column(requests, func(r *store.Request) int32 { return int32(r.Priority) }),
+		at(func(r *store.Request) time.Time { return r.Deadline }),
+		at(func(r *store.Request) time.Time { return r.Created }),
+		column(requests, func(r *store.Request) []byte { return r.Payload }),
+	)
+}

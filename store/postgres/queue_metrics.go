@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -36,17 +37,14 @@ func (db *DB) insertSamples(ctx context.Context, samples []*store.QueueSample) e
 		column(samples, func(s *store.QueueSample) string { return s.Queue }),
 		column(samples, func(s *store.QueueSample) string { return s.Worker }),
 		column(samples, func(s *store.QueueSample) int32 { return int32(s.Shard) }),
-		column(samples, sampledAt),
+		column(samples, func(s *store.QueueSample) time.Time { return s.At }),
 		column(samples, func(s *store.QueueSample) int32 { return int32(s.Depth) }),
 		column(samples, func(s *store.QueueSample) int32 { return int32(s.Active) }),
 		column(samples, func(s *store.QueueSample) int64 { return s.Processed }),
 		column(samples, func(s *store.QueueSample) int64 { return s.Failed }),
 		column(samples, func(s *store.QueueSample) int64 { return s.Refused }),
 	}
-	days := map[day]bool{}
-	for _, s := range samples {
-		days[dayOf(s.At)] = true
-	}
+	days := column(samples, func(s *store.QueueSample) day { return dayOf(s.At) })
 	return db.retry(ctx, func() error {
 		conn, err := db.acquire(ctx)
 		if err != nil {
@@ -54,7 +52,7 @@ func (db *DB) insertSamples(ctx context.Context, samples []*store.QueueSample) e
 		}
 		_, err = conn.Exec(ctx, db.requests.sample, parameters...)
 		conn.Release()
-		return db.withDays(ctx, metricsTable, err, days)
+		return db.withDays(ctx, metricsTable, err, days...)
 	})
 }
 

@@ -64,10 +64,10 @@ func (db *DB) Unfinished(ctx context.Context, queue, owner string, limit int) ([
 	var taken []rules.Placed
 	err := db.retry(ctx, func() error {
 		taken = nil
-		batch := &pgx.Batch{}
-		batch.Queue(db.requests.unfinished, queue, owner, max(0, limit)).Query(collect(&taken, scanPlaced))
-		batch.Queue(db.requests.holds, queue, owner).QueryRow(func(row pgx.Row) error { return row.Scan(&holds) })
-		return db.send(ctx, batch)
+		return db.byIndex(ctx, func(batch *pgx.Batch) {
+			batch.Queue(db.requests.unfinished, queue, owner, max(0, limit)).Query(collect(&taken, scanPlaced))
+			batch.Queue(db.requests.holds, queue, owner).QueryRow(func(row pgx.Row) error { return row.Scan(&holds) })
+		})
 	})
 	if err == nil && !holds && len(taken) == 0 {
 		err = errNoLease
@@ -117,14 +117,15 @@ func (db *DB) transition(ctx context.Context, owner string, requests []*store.Re
 	var done []rules.Key
 	err = db.retry(ctx, func() error {
 		done = nil
-		batch := &pgx.Batch{}
-		if len(advancing) > 0 {
-			batch.Queue(db.requests.advance, outcomeParameters(owner, advancing)...).Query(collect(&done, scanKey))
-		}
-		if len(finishing) > 0 {
-			batch.Queue(db.requests.finish, outcomeParameters(owner, finishing)...).Query(collect(&done, scanKey))
-		}
-		return db.withToday(ctx, finishedTable, db.send(ctx, batch))
+		err := db.byIndex(ctx, func(batch *pgx.Batch) {
+			if len(advancing) > 0 {
+				batch.Queue(db.requests.advance, outcomeParameters(owner, advancing)...).Query(collect(&done, scanKey))
+			}
+			if len(finishing) > 0 {
+				batch.Queue(db.requests.finish, outcomeParameters(owner, finishing)...).Query(collect(&done, scanKey))
+			}
+		})
+		return db.withToday(ctx, finishedTable, err)
 	})
 	if err != nil || len(done) == len(requests) {
 		return nil, err
@@ -140,7 +141,10 @@ func (db *DB) superseding(ctx context.Context, owner string, requests []*store.R
 		moved[key] = true
 	}
 	left := slices.DeleteFunc(slices.Clone(requests), func(r *store.Request) bool { return moved[rules.KeyOf(r)] })
-	finished, err := query(ctx, db, scanRequest, db.requests.finished, column(left, queueOf), column(left, idOf))
+	var finished []store.Request
+	err := db.byIndex(ctx, func(batch *pgx.Batch) {
+		batch.Queue(db.requests.finished, column(left, queueOf), column(left, idOf)).Query(collect(&finished, scanRequest))
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -157,13 +161,23 @@ func (db *DB) superseding(ctx context.Context, owner string, requests []*store.R
 	return superseded, nil
 }
 
-// send runs the statements of a batch in one round trip. Without a BEGIN in it they are one transaction, too.
-func (db *DB) send(ctx context.Context, batch *pgx.Batch) error {
+// byIndexSQL keeps the planner from reading whole tables. They are empty at one moment and full at the next, and a plan that was made
+// for a table that was empty is kept.
+const byIndexSQL = "SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)"
+
+// byIndex runs statements in one transaction and one round trip. Each sees what was committed before it began, whatever the server's
+// default is.
+func (db *DB) byIndex(ctx context.Context, queue func(*pgx.Batch)) error {
 	conn, err := db.acquire(ctx)
 	if err != nil {
 		return err
 	}
 	defer conn.Release() // closes a connection whose transaction was left open by an error
+	batch := &pgx.Batch{}
+	batch.Queue("BEGIN ISOLATION LEVEL READ COMMITTED")
+	batch.Queue(byIndexSQL)
+	queue(batch)
+	batch.Queue("COMMIT")
 	return conn.SendBatch(ctx, batch).Close()
 }
 

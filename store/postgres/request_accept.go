@@ -63,14 +63,11 @@ func (db *DB) accept(ctx context.Context, calls []acceptance) ([][]store.Request
 	err := db.retry(ctx, func() error {
 		inserted, stored = nil, nil
 		keys := []any{column(sorted, queueOf), column(sorted, idOf)}
-		batch := &pgx.Batch{}
-		// Read committed, whatever the default is: the last statement must see more than the first.
-		batch.Queue("BEGIN ISOLATION LEVEL READ COMMITTED")
-		batch.Queue(db.requests.accept, acceptParameters(sorted, first)...).Query(collect(&inserted, scanKey))
-		batch.Queue(db.requests.knownOpen, keys...).Query(collect(&stored, scanRequest))
-		batch.Queue(db.requests.knownFinished, keys...).Query(collect(&stored, scanRequest))
-		batch.Queue("COMMIT")
-		return db.send(ctx, batch)
+		return db.byIndex(ctx, func(batch *pgx.Batch) {
+			batch.Queue(db.requests.accept, acceptParameters(sorted, first)...).Query(collect(&inserted, scanKey))
+			batch.Queue(db.requests.knownOpen, keys...).Query(collect(&stored, scanRequest))
+			batch.Queue(db.requests.knownFinished, keys...).Query(collect(&stored, scanRequest))
+		})
 	})
 	if err != nil {
 		return nil, err

@@ -15,7 +15,10 @@ func (db *DB) Request(ctx context.Context, queue, id string) (r store.Request, f
 	if err := rules.RequestKey(queue, id); err != nil {
 		return r, false, err
 	}
-	rows, err := query(ctx, db, scanRequest, db.requests.request, queue, id)
+	var rows []store.Request
+	err = db.byIndex(ctx, func(batch *pgx.Batch) {
+		batch.Queue(db.requests.request, queue, id).Query(collect(&rows, scanRequest))
+	})
 	if err != nil || len(rows) == 0 {
 		return r, false, wrap("request", err)
 	}
@@ -37,8 +40,11 @@ func (db *DB) Requests(ctx context.Context, q store.RequestQuery) (store.Request
 	case store.RequestFailed, store.RequestCancelled:
 		statement = db.requests.pageFailed
 	}
-	placed, err := query(ctx, db, scanPlaced, statement,
-		q.From, q.To, q.After.At, q.After.Queue, q.After.ID, q.Queue, q.Status, q.Key, q.Worker, q.Limit+1)
+	var placed []rules.Placed
+	err = db.byIndex(ctx, func(batch *pgx.Batch) {
+		batch.Queue(statement, q.From, q.To, q.After.At, q.After.Queue, q.After.ID, q.Queue, q.Status, q.Key, q.Worker, q.Limit+1).
+			Query(collect(&placed, scanPlaced))
+	})
 	if err != nil {
 		return store.RequestPage{}, wrap("requests", err)
 	}
@@ -54,12 +60,13 @@ func (db *DB) RequestStats(ctx context.Context, q store.RequestStatsQuery) (stor
 	}
 	s := store.RequestStats{From: q.From, To: q.To}
 	var wait, run []time.Duration
-	batch := &pgx.Batch{}
-	batch.Queue(db.requests.stats, q.From, q.To, q.Queue).QueryRow(func(row pgx.Row) error {
-		return row.Scan(&s.Completed, &s.Failed, &s.Cancelled, &s.Wait.Mean, &wait, &s.Run.Mean, &run)
+	err = db.byIndex(ctx, func(batch *pgx.Batch) {
+		batch.Queue(db.requests.stats, q.From, q.To, q.Queue).QueryRow(func(row pgx.Row) error {
+			return row.Scan(&s.Completed, &s.Failed, &s.Cancelled, &s.Wait.Mean, &wait, &s.Run.Mean, &run)
+		})
+		batch.Queue(db.requests.waiting, q.Queue).QueryRow(func(row pgx.Row) error { return row.Scan(&s.Queued, &s.Processing) })
 	})
-	batch.Queue(db.requests.waiting, q.Queue).QueryRow(func(row pgx.Row) error { return row.Scan(&s.Queued, &s.Processing) })
-	if err := db.send(ctx, batch); err != nil {
+	if err != nil {
 		return store.RequestStats{}, wrap("request stats", err)
 	}
 	for d, percentiles := range map[*store.Duration][]time.Duration{&s.Wait: wait, &s.Run: run} {

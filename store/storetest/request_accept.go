@@ -230,7 +230,7 @@ func acceptCancelled(t requests) {
 
 // acceptWhileFinishing wants IDs again at the moment at which they finish: each is known, none begins anew.
 func acceptWhileFinishing(t requests) {
-	all := jobs("x", 300)
+	all := jobs("x", 100)
 	t.accept("a", all...)
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -258,7 +258,7 @@ func acceptWhileFinishing(t requests) {
 }
 
 func acceptBig(t requests) {
-	all := jobs("x", 5000)
+	all := jobs("x", 1000)
 	require.Empty(t, t.accept("a", all...))
 	require.Len(t, t.accept("b", all...), len(all))
 	for i := range all {
@@ -267,5 +267,5 @@ func acceptBig(t requests) {
 	require.Empty(t, t.transition("a", all...))
 	require.Empty(t, t.transition("a", all...))
 	require.Len(t, t.transition("b", all...), len(all))
-	require.Equal(t, of("a", all...), t.accept("c", jobs("x", 5000)...))
+	require.Equal(t, of("a", all...), t.accept("c", jobs("x", 1000)...))
 }

@@ -25,14 +25,15 @@ CREATE TABLE open_requests (
     PRIMARY KEY (queue, id)
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);
 
--- What an owner without a lease has left, in the order of acceptance.
-CREATE INDEX open_requests_owner ON open_requests (queue, owner, accepted_at);
+-- What an owner without a lease has left, in the order of acceptance. It doesn't lead with the queue, so that no planner takes
+-- it for a way to a request by its queue and id.
+CREATE INDEX open_requests_owner ON open_requests (owner, queue, accepted_at);
 
 -- Pages of what waits and runs, newest first.
 CREATE INDEX open_requests_accepted ON open_requests (accepted_at);
 
--- Requests that are finished, in one partition per UTC day of finished_at, the server's time at which the end was recorded:
--- retention drops partitions. A row is written once. It comes here in the transaction that deletes it from
+-- Requests that are finished, in one partition per week (of UTC days, from Monday) of finished_at, the server's time at which the
+-- end was recorded: retention drops partitions. A row is written once. It comes here in the transaction that deletes it from
 -- open_requests: it is always in exactly one of the two.
 CREATE TABLE finished_requests (
     LIKE open_requests,

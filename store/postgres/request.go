@@ -133,32 +133,44 @@ func (db *DB) transition(ctx context.Context, owner string, requests []*store.Re
 	return db.superseding(ctx, owner, requests, done)
 }
 
-// superseding tells which of the requests that were not moved somebody else has, or has finished otherwise. Nothing changes a
-// finished request: it can be looked at later.
+// superseding tells which of the requests that were not moved somebody else has, or has finished otherwise. It can look later: an
+// owner that was told so stays superseded, and nothing changes a finished request.
 func (db *DB) superseding(ctx context.Context, owner string, requests []*store.Request, done []rules.Key) ([]string, error) {
 	moved := make(map[rules.Key]bool, len(requests))
 	for _, key := range done {
 		moved[key] = true
 	}
 	left := slices.DeleteFunc(slices.Clone(requests), func(r *store.Request) bool { return moved[rules.KeyOf(r)] })
-	var finished []store.Request
-	err := db.byIndex(ctx, func(batch *pgx.Batch) {
-		batch.Queue(db.requests.finished, column(left, queueOf), column(left, idOf)).Query(collect(&finished, scanRequest))
-	})
+	stored, err := db.lookUp(ctx, left)
 	if err != nil {
 		return nil, err
 	}
-	outcomes := make(map[rules.Key]*store.Request, len(finished))
-	for i := range finished {
-		outcomes[rules.KeyOf(&finished[i])] = &finished[i]
-	}
 	var superseded []string
 	for _, r := range left {
-		if f := outcomes[rules.KeyOf(r)]; f == nil || f.Owner != owner || !rules.SameOutcome(f, r) {
+		if s := stored[rules.KeyOf(r)]; s == nil || s.Owner != owner || !rules.SameOutcome(s, r) {
 			superseded = append(superseded, r.ID)
 		}
 	}
 	return superseded, nil
+}
+
+// lookUp reads the requests with the same keys.
+func (db *DB) lookUp(ctx context.Context, requests []*store.Request) (map[rules.Key]*store.Request, error) {
+	var all []store.Request
+	err := db.retry(ctx, func() error {
+		all = nil
+		return db.byIndex(ctx, func(batch *pgx.Batch) {
+			batch.Queue(db.requests.lookUp, column(requests, queueOf), column(requests, idOf)).Query(collect(&all, scanRequest))
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	byKey := make(map[rules.Key]*store.Request, len(all))
+	for i := range all {
+		byKey[rules.KeyOf(&all[i])] = &all[i]
+	}
+	return byKey, nil
 }
 
 // byIndexSQL keeps the planner from reading whole tables. They are empty at one moment and full at the next, and a plan that was made

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -15,7 +16,7 @@ import (
 
 const (
 	// acceptParallel is how many commits of Accept may be under way at once in one process.
-	acceptParallel = 2
+	acceptParallel = 1
 
 	// acceptBytes is what the calls that share a commit may hold together: a request is copied some times on its way.
 	acceptBytes = 8 << 20
@@ -59,37 +60,58 @@ func (db *DB) groupAccepts() *group.Group[acceptance, []store.Request] {
 func (db *DB) accept(ctx context.Context, calls []acceptance) ([][]store.Request, error) {
 	first, sorted := distinct(calls)
 	var inserted []rules.Key
-	var stored []store.Request
+	var finished []store.Request
 	err := db.retry(ctx, func() error {
-		inserted, stored = nil, nil
-		keys := []any{column(sorted, queueOf), column(sorted, idOf)}
+		inserted, finished = nil, nil
 		return db.byIndex(ctx, func(batch *pgx.Batch) {
 			batch.Queue(db.requests.accept, acceptParameters(sorted, first)...).Query(collect(&inserted, scanKey))
-			batch.Queue(db.requests.knownOpen, keys...).Query(collect(&stored, scanRequest))
-			batch.Queue(db.requests.knownFinished, keys...).Query(collect(&stored, scanRequest))
+			batch.Queue(db.requests.known, column(sorted, idOf)).Query(collect(&finished, scanRequest))
 		})
 	})
 	if err != nil {
 		return nil, err
 	}
-	byKey := make(map[rules.Key]*store.Request, len(sorted))
-	for _, r := range sorted {
-		byKey[rules.KeyOf(r)] = r
-	}
 	fresh := make(map[rules.Key]bool, len(inserted))
 	for _, key := range inserted {
 		fresh[key] = true
 	}
-	for i := range stored { // a finished one comes later, and wins
-		key := rules.KeyOf(&stored[i])
-		byKey[key], fresh[key] = &stored[i], false
+	for i := range finished {
+		delete(fresh, rules.KeyOf(&finished[i]))
 	}
-	for _, isFresh := range fresh {
-		if isFresh {
-			db.accepted.Add(1)
+	db.accepted.Add(int64(len(fresh)))
+	return db.knownTo(ctx, calls, sorted, first, fresh)
+}
+
+// knownTo returns, for each call, the requests that it has not newly stored.
+func (db *DB) knownTo(
+	ctx context.Context, calls []acceptance, sorted []*store.Request, first map[rules.Key]place, fresh map[rules.Key]bool,
+) ([][]store.Request, error) {
+	known := make([][]store.Request, len(calls))
+	stored := map[rules.Key]*store.Request{}
+	if len(fresh) < len(sorted) {
+		var err error
+		old := slices.DeleteFunc(slices.Clone(sorted), func(r *store.Request) bool { return fresh[rules.KeyOf(r)] })
+		if stored, err = db.lookUp(ctx, old); err != nil {
+			return nil, err
 		}
 	}
-	return knownTo(calls, byKey, first, fresh), nil
+	for i := range calls {
+		for j := range calls[i].requests {
+			r := &calls[i].requests[j]
+			key := rules.KeyOf(r)
+			at := first[key]
+			switch old := stored[key]; {
+			case fresh[key] && at.call == i && at.request == j:
+			case old != nil:
+				known[i] = append(known[i], *old)
+			case fresh[key]:
+				known[i] = append(known[i], calls[at.call].requests[at.request])
+			default:
+				return nil, fmt.Errorf("request %q of queue %q was there and is gone", r.ID, r.Queue) // dropped in between: worth another try
+			}
+		}
+	}
+	return known, nil
 }
 
 // place is that of a request in a list of calls.
@@ -110,21 +132,6 @@ func distinct(calls []acceptance) (map[rules.Key]place, []*store.Request) {
 	}
 	slices.SortFunc(all, rules.ByKey)
 	return first, all
-}
-
-// knownTo returns, for each call, the requests that it has not newly stored.
-func knownTo(calls []acceptance, stored map[rules.Key]*store.Request, first map[rules.Key]place, fresh map[rules.Key]bool) [][]store.Request {
-	known := make([][]store.Request, len(calls))
-	for i := range calls {
-		for j := range calls[i].requests {
-			key := rules.KeyOf(&calls[i].requests[j])
-			if at := first[key]; fresh[key] && at.call == i && at.request == j {
-				continue
-			}
-			known[i] = append(known[i], *stored[key])
-		}
-	}
-	return known
 }
 
 // acceptParameters are those of acceptSQL.

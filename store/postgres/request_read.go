@@ -15,14 +15,11 @@ func (db *DB) Request(ctx context.Context, queue, id string) (r store.Request, f
 	if err := rules.RequestKey(queue, id); err != nil {
 		return r, false, err
 	}
-	var rows []store.Request
-	err = db.byIndex(ctx, func(batch *pgx.Batch) {
-		batch.Queue(db.requests.request, queue, id).Query(collect(&rows, scanRequest))
-	})
-	if err != nil || len(rows) == 0 {
-		return r, false, wrap("request", err)
+	stored, err := db.lookUp(ctx, []*store.Request{{Queue: queue, ID: id}})
+	if one := stored[rules.Key{Queue: queue, ID: id}]; one != nil {
+		return *one, true, nil
 	}
-	return rows[0], true, nil
+	return r, false, wrap("request", err)
 }
 
 // Requests returns a page of requests, newest first. It blocks until the page is read.

@@ -4,10 +4,10 @@ import "strings"
 
 // requestStatements are the texts of requests, leases and queue metrics.
 type requestStatements struct {
-	accept, knownOpen, knownFinished        string
-	advance, finish, finished               string
+	accept, known                           string
+	advance, finish, lookUp                 string
 	hold, holds, release, unfinished        string
-	request, stats, waiting                 string
+	stats, waiting                          string
 	pageAll, pageOpen, pageDone, pageFailed string
 	sample, samples, forgetOwners           string
 }
@@ -15,10 +15,10 @@ type requestStatements struct {
 func requestStatementsFor(schema string) requestStatements {
 	in := func(parts ...string) string { return strings.ReplaceAll(strings.Join(parts, ""), "{schema}", schema) }
 	return requestStatements{
-		accept: in(acceptSQL), knownOpen: in(knownOpenSQL), knownFinished: in(knownFinishedSQL),
-		advance: in(advanceSQL), finish: in(finishSQL), finished: in(finishedSQL),
+		accept: in(acceptSQL), known: in(knownSQL),
+		advance: in(advanceSQL), finish: in(finishSQL), lookUp: in(lookUpSQL),
 		hold: in(holdSQL), holds: in(holdsSQL), release: in(releaseSQL), unfinished: in(unfinishedSQL),
-		request: in(requestSQL), stats: in(requestStatsSQL), waiting: in(waitingSQL),
+		stats: in(requestStatsSQL), waiting: in(waitingSQL),
 		pageAll:    in("SELECT * FROM (", openPageSQL, "UNION ALL", finishedPageSQL, finishedOrderSQL, ") AS r (", pageColumns, ")", pageOrderSQL),
 		pageOpen:   in("SELECT * FROM (", openPageSQL, ") AS r (", pageColumns, ")", pageOrderSQL),
 		pageDone:   in("SELECT * FROM (", finishedPageSQL, finishedOrderSQL, ") AS r (", pageColumns, ")", pageOrderSQL),
@@ -54,17 +54,12 @@ FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::inte
 ON CONFLICT DO NOTHING
 RETURNING queue, id`
 
-// knownOpenSQL gives those that were accepted before. What this transaction has inserted is told by its xmin.
-const knownOpenSQL = `
-SELECT ` + requestColumns + `
-FROM unnest($1::text[], $2::text[]) AS k (queue, id) JOIN {schema}.open_requests AS r USING (queue, id)
-WHERE r.xmin <> pg_current_xact_id()::xid`
-
-// knownFinishedSQL gives those that have finished, and takes back what was inserted of them. It has to come last, with a snapshot of
-// its own: a request that finished after an earlier one was taken is seen then.
-const knownFinishedSQL = `
+// knownSQL comes behind acceptSQL in its transaction, with a snapshot of its own: so it sees a request that finished just before its ID
+// was taken again. It gives those of the batch that have finished (and those of other queues with the same IDs) and takes
+// back what was inserted of them.
+const knownSQL = `
 WITH known AS (
-	SELECT r.* FROM unnest($1::text[], $2::text[]) AS k (queue, id) JOIN {schema}.finished_requests AS r USING (queue, id)
+	SELECT * FROM {schema}.finished_requests WHERE id = ANY ($1::text[])
 ), taken_back AS (
 	DELETE FROM {schema}.open_requests AS o USING known WHERE o.queue = known.queue AND o.id = known.id
 )
@@ -90,9 +85,11 @@ INSERT INTO {schema}.finished_requests (` + requestColumns + `, accepted_at)
 SELECT * FROM gone
 RETURNING queue, id`
 
-const finishedSQL = `
-SELECT ` + requestColumns + `
-FROM unnest($1::text[], $2::text[]) AS k (queue, id) JOIN {schema}.finished_requests AS r USING (queue, id)`
+// lookUpSQL gives requests by their keys.
+const lookUpSQL = `
+SELECT ` + requestColumns + ` FROM unnest($1::text[], $2::text[]) AS k (queue, id) JOIN {schema}.open_requests AS r USING (queue, id)
+UNION ALL
+SELECT ` + requestColumns + ` FROM unnest($1::text[], $2::text[]) AS k (queue, id) JOIN {schema}.finished_requests AS r USING (queue, id)`
 
 const holdSQL = `
 INSERT INTO {schema}.queue_owners AS o (queue, owner, expires_at)
@@ -128,11 +125,6 @@ WITH RECURSIVE owners (owner) AS (
 UPDATE {schema}.open_requests AS r SET owner = $2
 FROM free WHERE r.queue = $1 AND r.id = free.id
 RETURNING accepted_at, r.queue, r.id, owner, key, priority, deadline, created_at, payload, ` + outcomeColumns
-
-const requestSQL = `
-SELECT ` + requestColumns + ` FROM {schema}.open_requests WHERE queue = $1 AND id = $2
-UNION ALL
-SELECT ` + requestColumns + ` FROM {schema}.finished_requests WHERE queue = $1 AND id = $2`
 
 const chosen = `($6::text = '' OR queue = $6) AND ($7::text = '' OR status = $7) AND ($8::text = '' OR key = $8) AND ($9::text = '' OR worker = $9)`
 

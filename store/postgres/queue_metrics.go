@@ -62,8 +62,11 @@ func (db *DB) QueueSamples(ctx context.Context, q store.QueueSampleQuery) (store
 	if err != nil {
 		return store.QueueSamplePage{}, err
 	}
-	samples, err := query(ctx, db, scanSample, db.requests.samples,
-		q.Queue, q.Worker, q.From, q.To, q.After.At, q.After.Worker, q.After.Shard, q.Limit+1)
+	var samples []store.QueueSample
+	err = db.byIndex(ctx, func(batch *pgx.Batch) {
+		batch.Queue(db.requests.samples, q.Queue, q.Worker, q.From, q.To, q.After.At, q.After.Worker, q.After.Shard, q.Limit+1).
+			Query(collect(&samples, scanSample))
+	})
 	if err != nil {
 		return store.QueueSamplePage{}, wrap("queue samples", err)
 	}

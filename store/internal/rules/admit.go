@@ -28,8 +28,8 @@ func Admit(msgs []store.Message, w Window) (admitted []*store.Message, refused [
 		}
 		admitted = append(admitted, m)
 	}
-	slices.SortStableFunc(admitted, byKey)
-	return slices.CompactFunc(admitted, func(a, b *store.Message) bool { return byKey(a, b) == 0 }), refused
+	slices.SortStableFunc(admitted, ByKey)
+	return slices.CompactFunc(admitted, func(a, b *store.Message) bool { return ByKey(a, b) == 0 }), refused
 }
 
 // AsError is what Record returns of the refused messages.
@@ -40,8 +40,8 @@ func AsError(refused []*store.MessageError) error {
 	return &store.RefusedError{Messages: refused}
 }
 
-// byKey orders messages as they are kept: by the microsecond, then by the bytes of the ID.
-func byKey(a, b *store.Message) int {
+// ByKey orders messages as they are kept: by the microsecond, then by the bytes of the ID.
+func ByKey(a, b *store.Message) int {
 	return cmp.Or(cmp.Compare(a.At.UnixMicro(), b.At.UnixMicro()), strings.Compare(a.ID, b.ID))
 }
 
@@ -49,8 +49,8 @@ func refusal(m *store.Message, w Window) string {
 	if m.ID == "" {
 		return "ID is empty: it is what a message is known by"
 	}
-	if !w.Holds(m.At) {
-		return fmt.Sprintf("At is outside of %s to %s", w.From.Format(time.RFC3339), w.To.UTC().Format(time.RFC3339))
+	if reason := outside(m.At, w); reason != "" {
+		return reason
 	}
 	if m.Status != "" && m.Service == "" {
 		return "Status without a Service"
@@ -62,13 +62,27 @@ func refusal(m *store.Message, w Window) string {
 			return name.field + " " + reason
 		}
 	}
+	if m.Alert != nil {
+		if reason := badAlertChange(m.Alert); reason != "" {
+			return reason
+		}
+	}
 	return badPayload(m.Payload)
 }
 
-func badName(s string) string {
+func outside(at time.Time, w Window) string {
+	if w.Holds(at) {
+		return ""
+	}
+	return fmt.Sprintf("At is outside of %s to %s", w.From.Format(time.RFC3339), w.To.UTC().Format(time.RFC3339))
+}
+
+func badName(s string) string { return badText(s, store.MaxNameBytes) }
+
+func badText(s string, limit int) string {
 	switch {
-	case len(s) > store.MaxNameBytes:
-		return fmt.Sprintf("has %d bytes: at most %d are kept", len(s), store.MaxNameBytes)
+	case len(s) > limit:
+		return fmt.Sprintf("has %d bytes: at most %d are kept", len(s), limit)
 	case strings.IndexByte(s, 0) >= 0:
 		return "holds a NUL byte"
 	case !utf8.ValidString(s):

@@ -26,20 +26,63 @@ const (
 )
 
 // path decides how batches go to the log. COPY is fastest by far but knows no ON CONFLICT: it takes batches that hold nothing
-// that is stored already, and fails at the first message that is. Most batches are such; where one isn't, it is merged, and so
-// are the next ones until several in a row would have been. So a replay costs one COPY in vain, and one line in the
-// server's log, and not one for each batch.
+// that is stored already, and fails at the first message that is. Most batches are such. After one that wasn't, the server is
+// asked first what it has, until several batches in a row held nothing of it. So a replay costs one COPY in vain, and one
+// line in the server's log, and not one for each batch.
 type path struct{ caution atomic.Int32 }
 
-func (p *path) mayCopy() bool { return p.caution.Load() <= 0 }
+func (p *path) careful() bool { return p.caution.Load() > 0 }
 
-// saw is told how many duplicates a batch had that was merged.
+// saw is told how many duplicates a batch had.
 func (p *path) saw(duplicates int) {
-	if duplicates > 0 {
+	switch {
+	case duplicates > 0:
 		p.caution.Store(cautious)
-	} else {
+	case p.careful():
 		p.caution.Add(-1)
 	}
+}
+
+// copyFresh copies those messages that aren't stored yet. It fails with codeDuplicate where others store the same ones at
+// the same time.
+func (db *DB) copyFresh(ctx context.Context, conn *pgx.Conn, msgs []*store.Message) ([]bool, error) {
+	if !db.path.careful() {
+		err := db.copy(ctx, conn, msgs)
+		if codeOf(err) != codeDuplicate {
+			return allTrue(len(msgs)), err
+		}
+	}
+	stored, err := db.stored(ctx, conn, msgs)
+	if err != nil {
+		return nil, err
+	}
+	fresh := allTrue(len(msgs))
+	for _, i := range stored {
+		fresh[i] = false
+	}
+	db.path.saw(len(stored))
+	rest := msgs
+	if len(stored) > 0 {
+		rest = nil
+		for i, m := range msgs {
+			if fresh[i] {
+				rest = append(rest, m)
+			}
+		}
+	}
+	if len(rest) == 0 {
+		return fresh, nil
+	}
+	return fresh, db.copy(ctx, conn, rest)
+}
+
+// stored returns which messages are stored, by index.
+func (db *DB) stored(ctx context.Context, conn *pgx.Conn, msgs []*store.Message) ([]int, error) {
+	rows, err := conn.Query(ctx, db.statements.stored, column(msgs, at), column(msgs, id), msgs[0].At, msgs[len(msgs)-1].At)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[int])
 }
 
 // copy stores messages none of which are stored, or fails with codeDuplicate. That takes two round trips: the log,

@@ -89,18 +89,21 @@ func (db *DB) insert(ctx context.Context, msgs []*store.Message) (fresh []bool, 
 			return err
 		}
 		defer conn.Release()
-		if len(msgs) >= copyRows && db.path.mayCopy() {
-			err := db.copy(ctx, conn.Conn(), msgs)
-			if codeOf(err) != codeDuplicate {
-				fresh = allTrue(len(msgs))
-				return err
-			}
-		}
-		fresh, err = db.merge(ctx, conn.Conn(), msgs, parameters())
-		db.path.saw(len(msgs) - count(fresh))
+		fresh, err = db.store(ctx, conn.Conn(), msgs, parameters)
 		return err
 	})
 	return fresh, err
+}
+
+// store picks the way to the log.
+func (db *DB) store(ctx context.Context, conn *pgx.Conn, msgs []*store.Message, parameters func() []any) ([]bool, error) {
+	if len(msgs) >= copyRows {
+		fresh, err := db.copyFresh(ctx, conn, msgs)
+		if codeOf(err) != codeDuplicate {
+			return fresh, err
+		}
+	}
+	return db.merge(ctx, conn, msgs, parameters())
 }
 
 // merge stores those messages that aren't stored yet.

@@ -7,6 +7,7 @@ import "strings"
 type statements struct {
 	record          string
 	copy            string
+	stored          string
 	newest          string
 	pending         string
 	alerts          alertStatements
@@ -73,6 +74,17 @@ const newestWinsSQL = `
 		message_id = excluded.message_id
 	WHERE (excluded.heartbeat_count, excluded.last_seen, excluded.message_id)
 		> (s.heartbeat_count, s.last_seen, s.message_id)`
+
+// storedSQL gives the places of those keys that are in the log. With LIMIT each key always is one look into the index,
+// whatever the planner believes about sizes; the bounds leave out most partitions at once.
+const storedSQL = `
+SELECT (k.place - 1)::int
+FROM unnest($1::timestamptz[], $2::text[]) WITH ORDINALITY AS k (occurred_at, message_id, place),
+LATERAL (
+	SELECT FROM {schema}.health_messages m
+	WHERE m.occurred_at = k.occurred_at AND m.message_id = k.message_id AND m.occurred_at BETWEEN $3 AND $4
+	LIMIT 1
+) known`
 
 // These do the same where all messages are known to be fresh, once copySQL has gone well.
 const (

@@ -150,6 +150,7 @@ func fillLog(b *testing.B, dsn, schema string, rows int) {
 }
 
 func rawCopy(b *testing.B, conn *pgx.Conn, msgs []store.Message) error {
+	b.Helper()
 	columns := []string{"occurred_at", "message_id", "channel", "service_name", "instance_id", "heartbeat_count", "status", "payload"}
 	_, err := conn.CopyFrom(b.Context(), pgx.Identifier{"health_messages"}, columns, pgx.CopyFromSlice(len(msgs), func(i int) ([]any, error) {
 		m := &msgs[i]
@@ -159,6 +160,7 @@ func rawCopy(b *testing.B, conn *pgx.Conn, msgs []store.Message) error {
 }
 
 func unnestByID(b *testing.B, conn *pgx.Conn, msgs []store.Message) error {
+	b.Helper()
 	var (
 		at                                              []time.Time
 		id, channel, service, instance, status, payload []string

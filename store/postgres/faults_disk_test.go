@@ -61,13 +61,13 @@ func tmpfs(t *testing.T, size, pid int) string {
 	if os.Getuid() != 0 {
 		t.Skip("only root can mount a small file system")
 	}
-	dir, err := os.MkdirTemp("/tmp", "upbeat-small-disk-") // not t.TempDir: other users can't enter that
+	dir, err := os.MkdirTemp("/tmp", "upbeat-small-disk-") //nolint:usetesting // other users can't enter those of the test
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.Remove(dir) })
 	if out, err := exec.CommandContext(t.Context(), "mount", "-t", "tmpfs", "-o", fmt.Sprintf("size=%d,mode=777", size), "tmpfs", dir).CombinedOutput(); err != nil {
 		t.Skipf("no small file system can be mounted: %s", out)
 	}
-	t.Cleanup(func() { _ = exec.Command("umount", "-l", dir).Run() }) //nolint:noctx // the test's context is over
+	t.Cleanup(func() { _ = exec.Command("umount", "-l", dir).Run() })
 	process, err := os.Stat(fmt.Sprint("/proc/", pid))
 	require.NoError(t, err)
 	require.NoError(t, os.Chown(dir, int(process.Sys().(*syscall.Stat_t).Uid), -1))

@@ -47,9 +47,10 @@ func TestWriterProcess(t *testing.T) {
 	require.NoError(t, err)
 	db := openAt(t, dsn, postgres.Config{})
 	for ; ; n++ {
-		_, err := db.Record(t.Context(), writerBatchAt(n, origin))
+		_, err = db.Record(t.Context(), writerBatchAt(n, origin))
 		require.NoError(t, err)
-		fmt.Println("acknowledged", n)
+		_, err = fmt.Fprintln(os.Stdout, "acknowledged", n)
+		require.NoError(t, err)
 	}
 }
 

@@ -11,7 +11,7 @@
 //   - health_alerts, a row per episode of an alert, open while resolved_at is null. Skip rows with raise_count = 0: each is a
 //     resolution whose raise is still under way.
 //   - uptime_changes, what RecordUptime was told, and the view uptime_episodes, what that makes.
-//   - health_rollups, the log by service, metric and minute, in one partition per UTC day; metric '' counts the messages. Their
+//   - health_rollups, the log by service, metric and minute, in one partition per UTC day; metric ” counts the messages. Their
 //     histograms are for [store.Rollup]. rollup_pending says which minutes Maintain has to do.
 //   - upbeat_migrations, what was applied.
 //

@@ -12,7 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/upbeat-go/upbeat/store"
-	"github.com/upbeat-go/upbeat/store/internal/group"
+	"github.com/upbeat-go/upbeat/store/internal/groupcommit"
 )
 
 // DB is a store in a Postgres database. It is safe for concurrent use. Make it with Open.
@@ -23,9 +23,12 @@ type DB struct {
 	schema     string // quoted
 	statements statements
 	requests   requestStatements
-	accepting  *group.Group[acceptance, []store.Request]
+	accepting  *groupcommit.Group[acceptance, []store.Request]
 	clock      clock
-	partitions partitions
+	log        partitions
+	rollups    partitions
+	path       path
+	group      group
 
 	recorded   atomic.Int64
 	duplicates atomic.Int64
@@ -63,7 +66,11 @@ func Open(ctx context.Context, dsn string, cfg Config) (*DB, error) {
 		return nil, fmt.Errorf("postgres: %w", err)
 	}
 	schema := pgx.Identifier{cfg.Schema}.Sanitize()
-	db := &DB{cfg: cfg, pool: pool, schema: schema, statements: statementsFor(schema), requests: requestStatementsFor(schema)}
+	db := &DB{
+		cfg: cfg, pool: pool, schema: schema, statements: statementsFor(schema), requests: requestStatementsFor(schema),
+		log:     partitions{table: "health_messages", column: "occurred_at"},
+		rollups: partitions{table: "health_rollups", column: "minute"},
+	}
 	db.accepting = db.groupAccepts()
 	encoding, err := db.greet(ctx)
 	if err == nil && encoding == "UTF8" {

@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/upbeat-go/upbeat/store"
-	"github.com/upbeat-go/upbeat/store/internal/group"
+	"github.com/upbeat-go/upbeat/store/internal/groupcommit"
 	"github.com/upbeat-go/upbeat/store/internal/rules"
 )
 
@@ -44,8 +44,8 @@ func (db *DB) Accept(ctx context.Context, owner string, requests []store.Request
 	return known, wrap("accept", err)
 }
 
-func (db *DB) groupAccepts() *group.Group[acceptance, []store.Request] {
-	return &group.Group[acceptance, []store.Request]{
+func (db *DB) groupAccepts() *groupcommit.Group[acceptance, []store.Request] {
+	return &groupcommit.Group[acceptance, []store.Request]{
 		Run:      db.accept,
 		Size:     func(a acceptance) int { return a.size },
 		MaxSize:  acceptBytes,
@@ -130,7 +130,7 @@ func distinct(calls []acceptance) (map[rules.Key]place, []*store.Request) {
 			}
 		}
 	}
-	slices.SortFunc(all, rules.ByKey)
+	slices.SortFunc(all, rules.ByRequest)
 	return first, all
 }
 

@@ -13,7 +13,7 @@ import (
 	_ "modernc.org/sqlite" // the driver named sqlite
 
 	"github.com/upbeat-go/upbeat/store"
-	"github.com/upbeat-go/upbeat/store/internal/group"
+	"github.com/upbeat-go/upbeat/store/internal/groupcommit"
 )
 
 // DB is a store in one SQLite file. It is safe for concurrent use. Make it with Open.
@@ -22,7 +22,7 @@ type DB struct {
 	writer *sql.DB // one connection: SQLite has one writer at a time, and waiting here is fair and obeys a context
 	reader *sql.DB // many: in WAL mode they neither wait for the writer nor hold it up
 
-	accepting *group.Group[acceptance, []store.Request]
+	accepting *groupcommit.Group[acceptance, []store.Request]
 }
 
 // Open opens the file at path, or makes it; its folder must be there, on a local disk. Call Migrate before anything else, and

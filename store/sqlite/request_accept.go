@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/upbeat-go/upbeat/store"
-	"github.com/upbeat-go/upbeat/store/internal/group"
+	"github.com/upbeat-go/upbeat/store/internal/groupcommit"
 	"github.com/upbeat-go/upbeat/store/internal/rules"
 )
 
@@ -41,8 +41,8 @@ func (db *DB) Accept(ctx context.Context, owner string, requests []store.Request
 	return known, wrap(ctx, "accept", err)
 }
 
-func (db *DB) groupAccepts() *group.Group[acceptance, []store.Request] {
-	return &group.Group[acceptance, []store.Request]{
+func (db *DB) groupAccepts() *groupcommit.Group[acceptance, []store.Request] {
+	return &groupcommit.Group[acceptance, []store.Request]{
 		Run:      db.accept,
 		Size:     func(a acceptance) int { return a.size },
 		MaxSize:  acceptBytes,

@@ -19,8 +19,8 @@ type Key struct{ Queue, ID string }
 // KeyOf is the key of r.
 func KeyOf(r *store.Request) Key { return Key{r.Queue, r.ID} }
 
-// ByKey orders requests so that writers that overlap wait for each other instead of deadlocking.
-func ByKey(a, b *store.Request) int {
+// ByRequest orders requests so that writers that overlap wait for each other instead of deadlocking.
+func ByRequest(a, b *store.Request) int {
 	return cmp.Or(strings.Compare(a.Queue, b.Queue), strings.Compare(a.ID, b.ID))
 }
 
@@ -63,7 +63,7 @@ func Transitions(owner string, requests []store.Request) ([]*store.Request, erro
 			*known = *r
 		}
 	}
-	slices.SortFunc(folded, ByKey)
+	slices.SortFunc(folded, ByRequest)
 	return folded, nil
 }
 
@@ -93,7 +93,7 @@ func admitRequests(owner string, requests []store.Request, badStatus func(string
 }
 
 // Owner returns what is wrong with the name of an owner.
-func Owner(owner string) error { return badText("owner", owner) }
+func Owner(owner string) error { return wrongName("owner", owner) }
 
 // Lease returns what is wrong with the parameters of a lease.
 func Lease(queue, owner string, d time.Duration) error {
@@ -104,9 +104,9 @@ func Lease(queue, owner string, d time.Duration) error {
 }
 
 // OwnerOf returns what is wrong with the names of an owner and its queue.
-func OwnerOf(queue, owner string) error { return cmp.Or(badText("queue", queue), Owner(owner)) }
+func OwnerOf(queue, owner string) error { return cmp.Or(wrongName("queue", queue), Owner(owner)) }
 
-func badText(what, s string) error {
+func wrongName(what, s string) error {
 	if reason := cmp.Or(emptyName(s), badName(s)); reason != "" {
 		return fmt.Errorf("store: %s %s", what, reason)
 	}
@@ -268,4 +268,6 @@ func RequestChunks(requests []*store.Request, maxRequests, maxBytes int) iter.Se
 }
 
 // RequestKey returns what is wrong with the key of a request.
-func RequestKey(queue, id string) error { return cmp.Or(badText("queue", queue), badText("id", id)) }
+func RequestKey(queue, id string) error {
+	return cmp.Or(wrongName("queue", queue), wrongName("id", id))
+}

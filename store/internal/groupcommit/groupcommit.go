@@ -1,5 +1,5 @@
-// Package group is group commit: calls that come while others are under way share the next transaction.
-package group
+// Package groupcommit is group commit: calls that come while others are under way share the next transaction.
+package groupcommit
 
 import (
 	"context"

@@ -186,11 +186,11 @@ func workForEver(dsn string) error {
 				if _, err := db.Accept(ctx, owner, []store.Request{r}); err != nil {
 					return
 				}
-				fmt.Println("accepted", r.ID)
+				fmt.Fprintln(os.Stdout, "accepted", r.ID)
 				if _, err := db.Transition(ctx, owner, []store.Request{finished(r, owner)}); err != nil {
 					return
 				}
-				fmt.Println("finished", r.ID)
+				fmt.Fprintln(os.Stdout, "finished", r.ID)
 			}
 		})
 	}

@@ -3,6 +3,7 @@ package postgres_test
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"testing"
 	"time"
@@ -44,7 +45,7 @@ func TestDB_RequestsAreServedByIndexes(t *testing.T) {
 
 	old := fmt.Sprintf("%s-7", time.Now().Add(-40*day).UTC().Format("20060102"))
 	known := []store.Request{all[1], {Queue: "queue-3", ID: old, Status: store.RequestQueued}, {Queue: "queue-1", ID: "new", Status: store.RequestQueued}}
-	const anything = 1 << 40
+	const anything = math.MaxInt32
 	for _, c := range []struct {
 		name  string
 		whole int // whole tables read, of six calls

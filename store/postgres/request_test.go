@@ -9,10 +9,10 @@ import (
 	"github.com/upbeat-go/upbeat/store/storetest"
 )
 
-// TestDB_RequestConformance runs the suite in each way of talking to the server.
+// TestDB_RequestConformance runs the suite in two ways of talking to the server. The third is that behind PgBouncer.
 func TestDB_RequestConformance(t *testing.T) {
 	t.Parallel()
-	for _, mode := range []string{"cache_statement", "exec", "simple_protocol"} {
+	for _, mode := range []string{"cache_statement", "simple_protocol"} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
 			dsn := withSetting(t, testserver.DatabaseURL(t), "default_query_exec_mode", mode)

@@ -185,7 +185,9 @@ func transition(ctx context.Context, tx *sql.Tx, owner string, requests []*store
 func outcomeOf(r *store.Request) []any {
 	return []any{
 		r.Status, r.Worker, r.Attempts, orNull(r.Queued), orNull(r.Started), orNull(r.Completed), int64(r.Processing),
-		sql.NullString{String: rules.Steps(r), Valid: len(r.Steps) > 0}, r.Result, sql.NullString{String: r.Error, Valid: r.Error != ""},
+		sql.NullString{String: rules.Steps(r), Valid: len(r.Steps) > 0},
+		r.Result,
+		sql.NullString{String: r.Error, Valid: r.Error != ""},
 	}
 }
 

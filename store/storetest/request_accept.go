@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -118,8 +119,10 @@ func acceptRefused(t requests) {
 		"year 0":           func(r *store.Request) { r.Created = time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC) },
 		"step year 10000":  func(r *store.Request) { r.Steps = []store.Step{{Started: year10000}} },
 		"end of time":      func(r *store.Request) { r.Queued = time.Unix(1<<60, 0) },
-		"priority":         func(r *store.Request) { r.Priority = math.MinInt },
-		"attempts":         func(r *store.Request) { r.Attempts = math.MaxInt },
+	}
+	if strconv.IntSize > 32 {
+		bad["priority"] = func(r *store.Request) { r.Priority = math.MinInt }
+		bad["attempts"] = func(r *store.Request) { r.Attempts = math.MaxInt }
 	}
 	good := jobs("good", 2*len(bad))
 	batch := append([]store.Request(nil), good...)

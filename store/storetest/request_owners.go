@@ -27,7 +27,7 @@ func transitionStates(t requests) {
 	require.Equal(t, of("a", running)[0], t.request("1"))
 
 	done := ended(running, store.RequestFailed)
-	done.Steps, done.Result, done.Error, done.Attempts = append(running.Steps, store.Step{Name: "step2"}), []byte{0}, "gave up", 3
+	done.Steps, done.Result, done.Error, done.Attempts = []store.Step{running.Steps[0], {Name: "step2"}}, []byte{0}, "gave up", 3
 	require.Empty(t, t.transition("a", done, started(second)), "both kinds in one call")
 	require.Equal(t, of("a", done)[0], t.request("1"))
 	require.Equal(t, of("a", started(second))[0], t.request("2"))

@@ -55,7 +55,7 @@ func (g *Group[In, Out]) Do(ctx context.Context, in In) (Out, error) {
 	g.waiting = append(g.waiting, c)
 	if g.running < g.Parallel {
 		g.running++
-		go g.work()
+		go g.work() //nolint:contextcheck // it goes on for others when this caller has gone
 	}
 	g.mu.Unlock()
 	select {

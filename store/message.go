@@ -38,6 +38,10 @@ type Message struct {
 	// one is logged and changes no status. A message with one needs a Service.
 	Status string `json:"status,omitempty"`
 
+	// Alert is what the message says about an alert, if anything. It takes effect with the message, once. It is kept with
+	// the alerts and not in the log: messages that are read have none.
+	Alert *AlertChange `json:"alert,omitempty"`
+
 	// Payload is the message itself: valid JSON, at most [MaxPayloadBytes] long and [MaxPayloadDepth] deep, kept
 	// byte for byte; or empty.
 	Payload json.RawMessage `json:"payload,omitempty"`

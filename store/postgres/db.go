@@ -19,7 +19,10 @@ type DB struct {
 	schema     string // quoted
 	statements statements
 	clock      clock
-	partitions partitions
+	log        partitions
+	rollups    partitions
+	path       path
+	group      group
 
 	recorded   atomic.Int64
 	duplicates atomic.Int64
@@ -55,7 +58,10 @@ func Open(ctx context.Context, dsn string, cfg Config) (*DB, error) {
 		return nil, fmt.Errorf("postgres: %w", err)
 	}
 	schema := pgx.Identifier{cfg.Schema}.Sanitize()
-	db := &DB{cfg: cfg, pool: pool, schema: schema, statements: statementsFor(schema)}
+	db := &DB{
+		cfg: cfg, pool: pool, schema: schema, statements: statementsFor(schema),
+		log: partitions{table: logTable}, rollups: partitions{table: rollupTable},
+	}
 	encoding, err := db.greet(ctx)
 	if err == nil && encoding == "UTF8" {
 		return db, nil

@@ -77,7 +77,8 @@ func (db *DB) retryable(err error) bool {
 	case codeDeadlock, codeSerialization, codeLockTimeout:
 		return true
 	case codeNoPartition:
-		db.partitions.forget()
+		db.log.forget()
+		db.rollups.forget()
 		return true
 	case codeReadOnly:
 		db.pool.Reset()

@@ -18,7 +18,8 @@ func (db *DB) Maintain(ctx context.Context) error {
 	}
 	return wrap("maintain", errors.Join(
 		db.addPartitions(ctx),
-		db.dropPartitions(ctx),
+		db.log.drop(ctx, db),
+		db.rollups.drop(ctx, db),
 		db.forgetInstances(ctx),
 	))
 }
@@ -29,7 +30,10 @@ func (db *DB) addPartitions(ctx context.Context) error {
 	for d := today; d <= today+daysAhead; d++ {
 		days = append(days, d)
 	}
-	return db.retry(ctx, func() error { return db.ensurePartitions(ctx, days) })
+	return errors.Join(
+		db.retry(ctx, func() error { return db.log.ensure(ctx, db, days) }),
+		db.retry(ctx, func() error { return db.rollups.ensure(ctx, db, days) }),
+	)
 }
 
 func (db *DB) forgetInstances(ctx context.Context) error {

@@ -44,6 +44,9 @@ func (db *DB) Migrate(ctx context.Context) error {
 			db.cfg.Logger.InfoContext(ctx, "postgres: migrated", "schema", db.cfg.Schema, "migration", m.Name)
 		}
 	}
+	if err := db.retry(ctx, func() error { return db.useTimescale(ctx) }); err != nil {
+		return wrap("migrate: TimescaleDB", err)
+	}
 	if err := db.setClock(ctx); err != nil {
 		return wrap("migrate", err)
 	}

@@ -15,8 +15,7 @@ import (
 )
 
 const (
-	partitionPrefix = "health_messages_"
-	daysAhead       = 3
+	daysAhead = 3
 
 	// Adding a partition blocks nobody, it waits for those that drop one.
 	createLockTimeout = 5 * time.Second
@@ -40,32 +39,51 @@ func dayOf(t time.Time) day {
 
 func (d day) start() time.Time { return time.Unix(int64(d)*86400, 0).UTC() }
 
-func (d day) partition() string { return partitionPrefix + d.start().Format("20060102") }
+// The tables with a partition per day.
+const (
+	logTable    = "health_messages"
+	rollupTable = "health_rollups"
+)
 
-func parsePartition(table string) (day, bool) {
-	date, named := strings.CutPrefix(table, partitionPrefix)
+// partitions remembers which days of a table have their partition. It may be behind: a partition that was dropped meanwhile
+// is noticed by the insert that fails, one that was added is found by listing.
+type partitions struct {
+	table string
+
+	mu    sync.Mutex // guards all below
+	hyper bool       // TimescaleDB makes the partitions
+	known []day      // sorted
+}
+
+// name is that of the partition of a day.
+func (p *partitions) name(d day) string { return p.table + "_" + d.start().Format("20060102") }
+
+func (p *partitions) parse(table string) (day, bool) {
+	date, named := strings.CutPrefix(table, p.table+"_")
 	t, err := time.Parse("20060102", date)
 	return dayOf(t), named && err == nil
 }
 
-// partitions remembers which days have their partition. It may be behind: a partition that was dropped meanwhile is
-// noticed by the insert that fails, one that was added is found by listing.
-type partitions struct {
-	mu    sync.Mutex // guards known
-	known []day      // sorted
-}
-
-func (p *partitions) set(sorted []day) {
+func (p *partitions) set(hyper bool, sorted []day) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.known = sorted
+	p.hyper, p.known = hyper, sorted
 }
 
-func (p *partitions) forget() { p.set(nil) }
+func (p *partitions) forget() { p.set(false, nil) }
+
+func (p *partitions) areHyper() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.hyper
+}
 
 func (p *partitions) hold(days []day) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.hyper {
+		return true
+	}
 	for _, d := range days {
 		if _, found := slices.BinarySearch(p.known, d); !found {
 			return false
@@ -82,18 +100,18 @@ func (p *partitions) before(d day) []day {
 	return slices.Clone(p.known[:i])
 }
 
-// listPartitions brings what is known up to date.
-func (db *DB) listPartitions(ctx context.Context) error {
+// list brings what is known up to date.
+func (p *partitions) list(ctx context.Context, db *DB) error {
 	conn, err := db.acquire(ctx)
 	if err != nil {
 		return err
 	}
 	defer conn.Release()
-	days, err := partitionsIn(ctx, conn, db.schema)
+	hyper, days, err := p.read(ctx, conn, db.schema)
 	if err != nil {
 		return err
 	}
-	db.partitions.set(days)
+	p.set(hyper, days)
 	return nil
 }
 
@@ -101,59 +119,57 @@ type querier interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 }
 
-// partitionsIn returns the days that have a partition, in order. Tables that somebody else attached under other names
-// are theirs to look after.
-func partitionsIn(ctx context.Context, q querier, schema string) ([]day, error) {
-	rows, err := q.Query(ctx, "SELECT c.relname::text FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid "+
-		"WHERE i.inhparent = ($1::text || '.health_messages')::regclass", schema)
+// read returns whether the table is a hypertable, and else the days that have a partition, in order. Tables that somebody else
+// attached under other names are theirs to look after.
+func (p *partitions) read(ctx context.Context, q querier, schema string) (hyper bool, days []day, err error) {
+	rows, err := q.Query(ctx, "SELECT t.relkind <> 'p', coalesce(c.relname::text, '') FROM pg_class t "+
+		"LEFT JOIN pg_inherits i ON i.inhparent = t.oid LEFT JOIN pg_class c ON c.oid = i.inhrelid "+
+		"WHERE t.oid = ($1::text || '.' || $2::text)::regclass", schema, p.table)
 	if err != nil {
-		return nil, err
+		return false, nil, err
 	}
-	tables, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		return nil, err
-	}
-	var days []day
-	for _, table := range tables {
-		if d, ok := parsePartition(table); ok {
+	var child string
+	_, err = pgx.ForEachRow(rows, []any{&hyper, &child}, func() error {
+		if d, ok := p.parse(child); ok {
 			days = append(days, d)
 		}
-	}
+		return nil
+	})
 	slices.Sort(days)
-	return days, nil
+	return hyper, days, err
 }
 
 // window is the range of times that Record accepts now.
 func (db *DB) window() rules.Window {
 	w := rules.WindowAt(db.clock.now(), db.cfg.Retention)
-	if older := db.partitions.before(dayOf(w.From)); db.cfg.Retention < 0 && len(older) > 0 {
+	if older := db.log.before(dayOf(w.From)); db.cfg.Retention < 0 && len(older) > 0 {
 		w = w.Reaching(older[0].start())
 	}
 	return w
 }
 
-// ensurePartitions makes the partitions of days that have none.
-func (db *DB) ensurePartitions(ctx context.Context, days []day) error {
-	if db.partitions.hold(days) {
+// ensure makes the partitions of days that have none.
+func (p *partitions) ensure(ctx context.Context, db *DB, days []day) error {
+	if p.hold(days) {
 		return nil
 	}
-	if err := db.listPartitions(ctx); err != nil || db.partitions.hold(days) {
+	if err := p.list(ctx, db); err != nil || p.hold(days) {
 		return err
 	}
 	var added []string
 	err := db.exclusively(ctx, createLockTimeout, func(tx pgx.Tx) error {
-		existing, err := partitionsIn(ctx, tx, db.schema)
-		if err != nil {
+		hyper, existing, err := p.read(ctx, tx, db.schema)
+		if err != nil || hyper {
 			return err
 		}
 		for _, d := range days {
 			if slices.Contains(existing, d) {
 				continue
 			}
-			if err := createPartition(ctx, tx, d); err != nil {
-				return fmt.Errorf("add %s: %w", d.partition(), err)
+			if err := p.create(ctx, tx, d); err != nil {
+				return fmt.Errorf("add %s: %w", p.name(d), err)
 			}
-			added = append(added, d.partition())
+			added = append(added, p.name(d))
 		}
 		return nil
 	})
@@ -163,43 +179,44 @@ func (db *DB) ensurePartitions(ctx context.Context, days []day) error {
 	if len(added) > 0 {
 		db.cfg.Logger.InfoContext(ctx, "postgres: partitions added", "partitions", added)
 	}
-	return db.listPartitions(ctx)
+	return p.list(ctx, db)
 }
 
-// createPartition attaches a table made apart: unlike CREATE TABLE … PARTITION OF, that doesn't stop writers.
-func createPartition(ctx context.Context, tx pgx.Tx, d day) error {
-	name := pgx.Identifier{d.partition()}.Sanitize()
+// create attaches a table made apart: unlike CREATE TABLE … PARTITION OF, that doesn't stop writers.
+func (p *partitions) create(ctx context.Context, tx pgx.Tx, d day) error {
 	const bound = "2006-01-02 15:04:05+00"
 	_, err := tx.Exec(ctx, fmt.Sprintf(
-		"CREATE TABLE %[1]s (LIKE health_messages INCLUDING ALL); "+
-			"ALTER TABLE health_messages ATTACH PARTITION %[1]s FOR VALUES FROM ('%[2]s') TO ('%[3]s')",
-		name, d.start().Format(bound), (d+1).start().Format(bound)))
+		"CREATE TABLE %[1]s (LIKE %[2]s INCLUDING ALL); "+
+			"ALTER TABLE %[2]s ATTACH PARTITION %[1]s FOR VALUES FROM ('%[3]s') TO ('%[4]s')",
+		pgx.Identifier{p.name(d)}.Sanitize(), p.table, d.start().Format(bound), (d+1).start().Format(bound)))
 	return err
 }
 
-// dropPartitions drops those whose days lie wholly before the time that retention keeps, each in a transaction of
-// its own.
-func (db *DB) dropPartitions(ctx context.Context) error {
+// drop drops those whose days lie wholly before the time that retention keeps, each in a transaction of its own.
+func (p *partitions) drop(ctx context.Context, db *DB) error {
 	if db.cfg.Retention < 0 {
 		return nil
 	}
-	if err := db.listPartitions(ctx); err != nil {
+	if err := p.list(ctx, db); err != nil {
 		return err
 	}
 	oldest := dayOf(db.window().From)
+	if p.areHyper() {
+		return p.dropChunks(ctx, db, oldest)
+	}
 	var errs []error
-	for _, d := range db.partitions.before(oldest) {
+	for _, d := range p.before(oldest) {
 		err := db.retry(ctx, func() error {
 			return db.exclusively(ctx, dropLockTimeout, func(tx pgx.Tx) error {
-				_, err := tx.Exec(ctx, "DROP TABLE IF EXISTS "+pgx.Identifier{d.partition()}.Sanitize())
+				_, err := tx.Exec(ctx, "DROP TABLE IF EXISTS "+pgx.Identifier{p.name(d)}.Sanitize())
 				return err
 			})
 		})
 		if err != nil {
-			errs = append(errs, fmt.Errorf("drop %s: %w", d.partition(), err))
+			errs = append(errs, fmt.Errorf("drop %s: %w", p.name(d), err))
 			continue
 		}
-		db.cfg.Logger.InfoContext(ctx, "postgres: partition dropped", "partition", d.partition())
+		db.cfg.Logger.InfoContext(ctx, "postgres: partition dropped", "partition", p.name(d))
 	}
 	return errors.Join(errs...)
 }

@@ -3,23 +3,29 @@ package postgres
 import (
 	"context"
 	"strings"
+	"sync"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/upbeat-go/upbeat/store"
 	"github.com/upbeat-go/upbeat/store/internal/rules"
 )
 
-// What one statement carries at most: its parameters are held in memory here and on the server.
+// What one transaction carries at most: the parameters of a statement are held in memory here and on the server.
 const (
 	maxRows  = 50_000
 	maxBytes = 64 << 20
 )
 
-// Record stores the messages that aren't stored yet, with their newest statuses, and returns how many that were.
-// It blocks until they are committed. An empty batch does nothing.
+// Record stores the messages that aren't stored yet, with their newest statuses and what they say of alerts, and returns how
+// many that were. It blocks until they are committed. An empty batch does nothing.
 //
 // A batch of up to 50,000 messages and 64 MiB is one transaction; a larger one is stored in several, in the order of
-// time. The error is nil, or a [*store.RefusedError] if all but the messages it names are stored, or another one, after
+// time. Small batches that are recorded at the same time share a transaction: each call has its own number and its own
+// error, and one that is cancelled returns at once, without harm to the others.
+//
+// The error is nil, or a [*store.RefusedError] if all but the messages it names are stored, or another one, after
 // which recording the batch again is safe; [store.IsTransient] tells whether it makes sense.
 func (db *DB) Record(ctx context.Context, msgs []store.Message) (int, error) {
 	if len(msgs) == 0 {
@@ -31,17 +37,27 @@ func (db *DB) Record(ctx context.Context, msgs []store.Message) (int, error) {
 	}
 	admitted, refused := rules.Admit(msgs, window)
 	db.refused.Add(int64(len(refused)))
-	inserted := 0
-	for _, chunk := range rules.Chunks(admitted, maxRows, maxBytes) {
-		n, err := db.insert(ctx, chunk)
-		if err != nil {
-			return inserted, wrap("record", err)
-		}
-		inserted += n
-		db.recorded.Add(int64(n))
+	inserted, err := db.record(ctx, admitted)
+	db.recorded.Add(int64(inserted))
+	if err != nil {
+		return inserted, wrap("record", err)
 	}
 	db.duplicates.Add(int64(len(msgs) - len(refused) - inserted))
 	return inserted, rules.AsError(refused)
+}
+
+func (db *DB) record(ctx context.Context, msgs []*store.Message) (inserted int, err error) {
+	if small(msgs) {
+		return db.group.record(ctx, db, msgs)
+	}
+	for _, chunk := range rules.Chunks(msgs, maxRows, maxBytes) {
+		fresh, err := db.insert(ctx, chunk)
+		if err != nil {
+			return inserted, err
+		}
+		inserted += count(fresh)
+	}
+	return inserted, nil
 }
 
 // windowFor is the window of now. Before it refuses anything it asks the server again for what it is made of.
@@ -53,18 +69,19 @@ func (db *DB) windowFor(ctx context.Context, msgs []store.Message) (rules.Window
 		return rules.Window{}, err
 	}
 	if db.cfg.Retention < 0 {
-		if err := db.listPartitions(ctx); err != nil {
+		if err := db.log.list(ctx, db); err != nil {
 			return rules.Window{}, err
 		}
 	}
 	return db.window(), nil
 }
 
-// insert stores messages sorted by key in one transaction.
-func (db *DB) insert(ctx context.Context, msgs []*store.Message) (inserted int, err error) {
-	days, parameters := daysOf(msgs), recordParameters(msgs)
+// insert stores messages sorted by key in one transaction. It tells of each whether it is fresh: it wasn't stored before.
+func (db *DB) insert(ctx context.Context, msgs []*store.Message) (fresh []bool, err error) {
+	days := daysOf(msgs)
+	parameters := sync.OnceValue(func() []any { return recordParameters(msgs) })
 	err = db.retry(ctx, func() error {
-		if err := db.ensurePartitions(ctx, days); err != nil {
+		if err := db.log.ensure(ctx, db, days); err != nil {
 			return err
 		}
 		conn, err := db.acquire(ctx)
@@ -72,9 +89,69 @@ func (db *DB) insert(ctx context.Context, msgs []*store.Message) (inserted int, 
 			return err
 		}
 		defer conn.Release()
-		return conn.QueryRow(ctx, db.statements.record, parameters...).Scan(&inserted)
+		fresh, err = db.store(ctx, conn.Conn(), msgs, parameters)
+		return err
 	})
-	return inserted, err
+	return fresh, err
+}
+
+// store picks the way to the log.
+func (db *DB) store(ctx context.Context, conn *pgx.Conn, msgs []*store.Message, parameters func() []any) ([]bool, error) {
+	if len(msgs) >= copyRows {
+		fresh, err := db.copyFresh(ctx, conn, msgs)
+		if codeOf(err) != codeDuplicate {
+			return fresh, err
+		}
+	}
+	return db.merge(ctx, conn, msgs, parameters())
+}
+
+// merge stores those messages that aren't stored yet.
+func (db *DB) merge(ctx context.Context, conn *pgx.Conn, msgs []*store.Message, parameters []any) (fresh []bool, err error) {
+	if !anyAlerts(msgs) { // then the statement is a transaction of its own, in one round trip
+		return readFresh(ctx, conn, db.statements.record, parameters, msgs)
+	}
+	err = pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
+		fresh, err = readFresh(ctx, tx, db.statements.record, parameters, msgs)
+		if err != nil {
+			return err
+		}
+		batch := &pgx.Batch{}
+		db.queueAlerts(batch, transitionsOf(msgs, fresh))
+		return tx.SendBatch(ctx, batch).Close()
+	})
+	return fresh, err
+}
+
+// readFresh runs a statement that returns the keys of those messages that it inserted.
+func readFresh(ctx context.Context, q querier, statement string, parameters []any, msgs []*store.Message) ([]bool, error) {
+	type key struct {
+		micro int64
+		id    string
+	}
+	rows, err := q.Query(ctx, statement, parameters...)
+	if err != nil {
+		return nil, err
+	}
+	inserted := make([]key, 0, len(msgs))
+	var at time.Time
+	var id string
+	_, err = pgx.ForEachRow(rows, []any{&at, &id}, func() error {
+		inserted = append(inserted, key{at.UnixMicro(), id})
+		return nil
+	})
+	if err != nil || len(inserted) == len(msgs) {
+		return allTrue(len(inserted)), err
+	}
+	known := make(map[key]bool, len(inserted))
+	for _, k := range inserted {
+		known[k] = true
+	}
+	fresh := make([]bool, len(msgs))
+	for i, m := range msgs {
+		fresh[i] = known[key{m.At.UnixMicro(), m.ID}]
+	}
+	return fresh, nil
 }
 
 func daysOf(msgs []*store.Message) []day {
@@ -96,17 +173,15 @@ func recordParameters(msgs []*store.Message) []any {
 	}
 	var payloads strings.Builder
 	payloads.Grow(size)
-	at := func(m *store.Message) time.Time { return m.At }
-	id := func(m *store.Message) string { return m.ID }
 	newest := rules.Newest(msgs)
 	return []any{
 		column(msgs, at),
 		column(msgs, id),
 		column(msgs, func(m *store.Message) string { return m.Channel }),
-		column(msgs, func(m *store.Message) string { return m.Service }),
-		column(msgs, func(m *store.Message) string { return m.Instance }),
-		column(msgs, func(m *store.Message) int64 { return m.Count }),
-		column(msgs, func(m *store.Message) string { return m.Status }),
+		column(msgs, service),
+		column(msgs, instance),
+		column(msgs, sequence),
+		column(msgs, status),
 		column(msgs, func(m *store.Message) string {
 			start := payloads.Len()
 			payloads.Write(m.Payload)
@@ -117,10 +192,34 @@ func recordParameters(msgs []*store.Message) []any {
 	}
 }
 
-func column[T any](msgs []*store.Message, value func(*store.Message) T) []T {
-	values := make([]T, len(msgs))
-	for i, m := range msgs {
-		values[i] = value(m)
+func at(m *store.Message) time.Time    { return m.At }
+func id(m *store.Message) string       { return m.ID }
+func service(m *store.Message) string  { return m.Service }
+func instance(m *store.Message) string { return m.Instance }
+func sequence(m *store.Message) int64  { return m.Count }
+func status(m *store.Message) string   { return m.Status }
+
+func column[E, T any](all []E, value func(E) T) []T {
+	values := make([]T, len(all))
+	for i, e := range all {
+		values[i] = value(e)
 	}
 	return values
+}
+
+func allTrue(n int) []bool {
+	all := make([]bool, n)
+	for i := range all {
+		all[i] = true
+	}
+	return all
+}
+
+func count(fresh []bool) (n int) {
+	for _, f := range fresh {
+		if f {
+			n++
+		}
+	}
+	return n
 }

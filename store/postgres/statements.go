@@ -6,6 +6,12 @@ import "strings"
 // parameters.
 type statements struct {
 	record          string
+	copy            string
+	stored          string
+	newest          string
+	pending         string
+	alerts          alertStatements
+	uptime          string
 	messages        string
 	services        string
 	forgetInstances string
@@ -14,7 +20,15 @@ type statements struct {
 func statementsFor(schema string) statements {
 	in := func(statement string) string { return strings.ReplaceAll(statement, "{schema}", schema) }
 	return statements{
-		record:          in(recordSQL),
+		record:  in(recordSQL),
+		copy:    in(copySQL),
+		newest:  in(newestSQL),
+		pending: in(pendingSQL),
+		uptime:  in(uptimeSQL),
+		alerts: alertStatements{
+			lock: alertLockSQL, raise: in(raiseAlertSQL), resolve: in(resolveAlertSQL), acknowledge: in(acknowledgeAlertSQL),
+			dropTombstones: in(dropTombstonesSQL), addTombstone: in(addTombstoneSQL),
+		},
 		messages:        in(messagesSQL),
 		services:        in(servicesSQL),
 		forgetInstances: in(forgetInstancesSQL),
@@ -23,7 +37,7 @@ func statementsFor(schema string) statements {
 
 // recordSQL is one statement, so one round trip and one transaction. The messages come sorted and are inserted in that
 // order; the statuses, which all writers want, come last, sorted too: so no two writers wait for each other, and the locks on
-// the statuses are held shortly.
+// the statuses are held shortly. It returns the keys of what was inserted.
 //
 // $9 and $10 are the keys of the newest message of each instance in the batch. One of them that wasn't inserted was stored
 // before, with a status at least as new, so the older ones of its instance have no say either. IS TRUE keeps
@@ -37,22 +51,51 @@ WITH inserted AS (
 		AS m (occurred_at, message_id, channel, service_name, instance_id, heartbeat_count, status, payload)
 	ON CONFLICT DO NOTHING
 	RETURNING occurred_at, message_id, service_name, instance_id, heartbeat_count, status
-), newest AS (
-	INSERT INTO {schema}.instance_status AS s
-		(service_name, instance_id, current_status, last_seen, heartbeat_count, message_id)
+), pending AS (
+	INSERT INTO {schema}.rollup_pending (minute)
+	SELECT DISTINCT date_bin('1 minute', occurred_at, timestamptz 'epoch') FROM inserted
+), newest AS (` + newestIntoSQL + `
 	SELECT service_name, instance_id, status, occurred_at, heartbeat_count, message_id
 	FROM inserted
 	WHERE ((occurred_at, message_id) IN (SELECT * FROM unnest($9::timestamptz[], $10::text[]))) IS TRUE
-	ORDER BY service_name, instance_id
+	ORDER BY service_name, instance_id` + newestWinsSQL + `
+)
+SELECT occurred_at, message_id FROM inserted`
+
+const newestIntoSQL = `
+	INSERT INTO {schema}.instance_status AS s
+		(service_name, instance_id, current_status, last_seen, heartbeat_count, message_id)`
+
+const newestWinsSQL = `
 	ON CONFLICT (service_name, instance_id) DO UPDATE SET
 		current_status = excluded.current_status,
 		last_seen = excluded.last_seen,
 		heartbeat_count = excluded.heartbeat_count,
 		message_id = excluded.message_id
 	WHERE (excluded.heartbeat_count, excluded.last_seen, excluded.message_id)
-		> (s.heartbeat_count, s.last_seen, s.message_id)
+		> (s.heartbeat_count, s.last_seen, s.message_id)`
+
+// storedSQL gives the places of those keys that are in the log. With LIMIT each key always is one look into the index,
+// whatever the planner believes about sizes; the bounds leave out most partitions at once.
+const storedSQL = `
+SELECT (k.place - 1)::int
+FROM unnest($1::timestamptz[], $2::text[]) WITH ORDINALITY AS k (occurred_at, message_id, place),
+LATERAL (
+	SELECT FROM {schema}.health_messages m
+	WHERE m.occurred_at = k.occurred_at AND m.message_id = k.message_id AND m.occurred_at BETWEEN $3 AND $4
+	LIMIT 1
+) known`
+
+// These do the same where all messages are known to be fresh, once copySQL has gone well.
+const (
+	copySQL = `BEGIN ISOLATION LEVEL READ COMMITTED; COPY {schema}.health_messages
+		(occurred_at, message_id, channel, service_name, instance_id, heartbeat_count, status, payload) FROM STDIN (FORMAT binary)`
+
+	pendingSQL = `INSERT INTO {schema}.rollup_pending (minute) SELECT unnest($1::timestamptz[])`
+
+	newestSQL = newestIntoSQL + `
+	SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::bigint[], $6::text[])` + newestWinsSQL
 )
-SELECT count(*) FROM inserted`
 
 const messagesSQL = `
 SELECT occurred_at, message_id, received_at, channel, service_name, instance_id, heartbeat_count, status, payload

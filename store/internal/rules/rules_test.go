@@ -124,3 +124,20 @@ func FuzzAdmit(f *testing.F) {
 		require.Len(t, places, 3)
 	})
 }
+
+// FuzzCheckJSON holds that it judges as the standard library does.
+func FuzzCheckJSON(f *testing.F) {
+	for _, seed := range []string{
+		`{"a":[1,-0.5e+10,true,false,null,"x\\u00e9\\n"],"b":{}}`, `[]`, ` [ 1 , 2 ] `, `01`, `-`, `1.`, `1e`, `{"a"}`, `{"a":1,}`, `[1,]`, `"\\u12g4"`,
+		`"\x01"`, `tru`, `[}`, `{]`, `{"":{}}x`, `"`, `"\\`, `{,}`, `nul`, `[1 2]`, `{"a":1 "b":2}`, "\"\x7f\u2028\"",
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		_, refused := rules.Admit([]store.Message{{ID: "1", At: now, Payload: payload}}, rules.WindowAt(now, -1))
+		deep := bytes.Count(payload, []byte("["))+bytes.Count(payload, []byte("{")) > store.MaxPayloadDepth
+		if want := len(payload) == 0 || utf8.Valid(payload) && json.Valid(payload); !deep {
+			require.Equal(t, want, len(refused) == 0, "%q", payload)
+		}
+	})
+}

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"cmp"
+	"strings"
 
 	"github.com/upbeat-go/upbeat/store"
 )
@@ -26,9 +27,14 @@ func Newest(msgs []*store.Message) []*store.Message {
 	return newest
 }
 
+// BySender orders messages by service, then by instance.
+func BySender(a, b *store.Message) int {
+	return cmp.Or(strings.Compare(a.Service, b.Service), strings.Compare(a.Instance, b.Instance))
+}
+
 // newer reports whether a is the newer one of two messages of the same instance.
 func newer(a, b *store.Message) bool {
-	return cmp.Or(cmp.Compare(a.Count, b.Count), byKey(a, b)) > 0
+	return cmp.Or(cmp.Compare(a.Count, b.Count), ByKey(a, b)) > 0
 }
 
 // Instance is a row of instance_status.

@@ -22,6 +22,7 @@ func statementsFor(schema string) statements {
 	return statements{
 		record:  in(recordSQL),
 		copy:    in(copySQL),
+		stored:  in(storedSQL),
 		newest:  in(newestSQL),
 		pending: in(pendingSQL),
 		uptime:  in(uptimeSQL),

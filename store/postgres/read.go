@@ -2,6 +2,8 @@ package postgres
 
 import (
 	"context"
+	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -10,17 +12,72 @@ import (
 )
 
 // Messages returns a page of the audit log, newest first. It blocks until the page is read.
+//
+// A page of one service is found by the service's rollups, whatever else is in the log. With an Instance the log is read
+// backwards until the page is full: give the range that you need.
 func (db *DB) Messages(ctx context.Context, q store.MessageQuery) (store.MessagePage, error) {
 	q, err := rules.Query(q)
 	if err != nil {
 		return store.MessagePage{}, err
 	}
-	entries, err := query(ctx, db, scanEntry, db.statements.messages,
-		q.From, q.To, q.After.At, q.After.ID, q.Service, q.Instance, q.Limit+1)
+	var entries []store.Entry
+	if q.Service != "" && q.Instance == "" {
+		entries, err = query(ctx, db, scanEntry, db.in(serviceMessagesSQL), serviceMessages(q)...)
+	} else {
+		entries, err = query(ctx, db, scanEntry, db.statements.messages,
+			q.From, q.To, q.After.At, q.After.ID, q.Service, q.Instance, q.Limit+1)
+	}
 	if err != nil {
 		return store.MessagePage{}, wrap("messages", err)
 	}
 	return rules.Page(entries, q.Limit), nil
+}
+
+// serviceMessagesSQL reads a page of one service's messages, without an index on the log by service, which would cost every
+// write. The rollups tell in which minutes the service had how many: from the newest one on so many minutes are taken
+// that the page is full, and of the log only those minutes are read. Minutes that aren't rolled up yet count as empty, as
+// does the newest one, of which a part may be behind the cursor: too many minutes are no harm.
+//
+// $1 is the service, $2 and $3 the range, $4 and $5 the cursor, $6 how many messages, $7 and $8 the minutes of the range.
+const serviceMessagesSQL = `
+WITH RECURSIVE pending (minute) AS (
+	SELECT max(minute) FROM {schema}.rollup_pending WHERE minute BETWEEN $7 AND $8
+	UNION ALL
+	SELECT (SELECT max(p.minute) FROM {schema}.rollup_pending p WHERE p.minute < pending.minute AND p.minute >= $7)
+	FROM pending WHERE pending.minute IS NOT NULL
+), minutes (minute, messages) AS (
+	SELECT minute, max(samples) FROM (
+		(SELECT minute, CASE WHEN minute < $8 THEN samples ELSE 0 END AS samples
+		FROM {schema}.health_rollups
+		WHERE service_name = $1 AND metric = '' AND minute BETWEEN $7 AND $8
+		ORDER BY minute DESC
+		LIMIT $6 + 1)
+		UNION ALL
+		SELECT minute, 0 FROM pending WHERE minute IS NOT NULL
+	) m
+	GROUP BY minute
+), needed (minute) AS (
+	SELECT minute FROM (SELECT minute, sum(messages) OVER (ORDER BY minute DESC) - messages AS newer FROM minutes) m
+	WHERE newer < $6
+)
+SELECT m.*
+FROM needed CROSS JOIN LATERAL (
+	SELECT occurred_at, message_id, received_at, channel, service_name, instance_id, heartbeat_count, status, payload
+	FROM {schema}.health_messages
+	WHERE occurred_at >= needed.minute AND occurred_at < needed.minute + interval '1 minute' AND service_name = $1
+		AND occurred_at >= $2 AND occurred_at < $3 AND (occurred_at, message_id) < ($4::timestamptz, $5::text)
+	ORDER BY occurred_at DESC, message_id DESC
+	LIMIT $6
+) m
+ORDER BY m.occurred_at DESC, m.message_id DESC
+LIMIT $6`
+
+func serviceMessages(q store.MessageQuery) []any {
+	last := q.To
+	if q.After.At.Before(last) {
+		last = q.After.At
+	}
+	return []any{q.Service, q.From, q.To, q.After.At, q.After.ID, q.Limit + 1, q.From.Truncate(time.Minute), last.Truncate(time.Minute)}
 }
 
 // Services returns the newest status of every service with its instances, by name. It blocks until all are read.
@@ -46,6 +103,11 @@ func scanEntry(r pgx.CollectableRow) (e store.Entry, err error) {
 	return e, err
 }
 
+// in puts the name of the schema into a statement.
+func (db *DB) in(statement string) string {
+	return strings.ReplaceAll(statement, "{schema}", db.schema)
+}
+
 // query reads all rows of a statement.
 func query[T any](ctx context.Context, db *DB, scan pgx.RowToFunc[T], statement string, args ...any) ([]T, error) {
 	conn, err := db.acquire(ctx)
@@ -58,4 +120,24 @@ func query[T any](ctx context.Context, db *DB, scan pgx.RowToFunc[T], statement 
 		return nil, err
 	}
 	return pgx.CollectRows(rows, scan)
+}
+
+// queryTogether runs statements in one round trip, once the server knows them.
+func (db *DB) queryTogether(ctx context.Context, queue func(*pgx.Batch)) error {
+	conn, err := db.acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
+	batch := &pgx.Batch{}
+	queue(batch)
+	return conn.SendBatch(ctx, batch).Close()
+}
+
+// collect reads the rows of one of the statements of a batch.
+func collect[T any](all *[]T, scan pgx.RowToFunc[T]) func(pgx.Rows) error {
+	return func(rows pgx.Rows) (err error) {
+		*all, err = pgx.CollectRows(rows, scan)
+		return err
+	}
 }

@@ -20,7 +20,7 @@ type Migration struct {
 	Checksum string // of SQL
 }
 
-// Load reads all .sql files at the root of fsys. Their versions must be 1, 2, 3 and so on.
+// Load reads all .sql files at the root of fsys, in the order of their versions.
 func Load(fsys fs.FS) ([]Migration, error) {
 	names, err := fs.Glob(fsys, "*.sql")
 	if err != nil {
@@ -30,15 +30,16 @@ func Load(fsys fs.FS) ([]Migration, error) {
 	all := make([]Migration, 0, len(names))
 	for i, name := range names {
 		number, _, _ := strings.Cut(name, "_")
-		if version, err := strconv.Atoi(number); err != nil || version != i+1 {
-			return nil, fmt.Errorf("migration %s: want number %04d", name, i+1)
+		version, err := strconv.Atoi(number)
+		if err != nil || version < 1 || i > 0 && version <= all[i-1].Version {
+			return nil, fmt.Errorf("migration %s: want a number of its own, as in 0001_what_it_does.sql", name)
 		}
 		text, err := fs.ReadFile(fsys, name)
 		if err != nil {
 			return nil, err
 		}
 		sum := sha256.Sum256(text)
-		all = append(all, Migration{Version: i + 1, Name: name, SQL: string(text), Checksum: hex.EncodeToString(sum[:])})
+		all = append(all, Migration{Version: version, Name: name, SQL: string(text), Checksum: hex.EncodeToString(sum[:])})
 	}
 	return all, nil
 }

@@ -23,10 +23,9 @@ func TestLoad_InOrder(t *testing.T) {
 	require.ErrorContains(t, all[0].Check(all[1].Checksum), "0001_a.sql was applied with checksum")
 }
 
-func TestLoad_RefusesHolesAndDoubles(t *testing.T) {
+func TestLoad_RefusesDoubles(t *testing.T) {
 	t.Parallel()
 	for name, files := range map[string]fstest.MapFS{
-		"hole":      {"0001_a.sql": {}, "0003_b.sql": {}},
 		"double":    {"0001_a.sql": {}, "0001_b.sql": {}},
 		"no number": {"a.sql": {}},
 	} {

@@ -97,6 +97,9 @@ func AlertPage(alerts []store.Alert, limit int) store.AlertPage {
 func UptimeQuery(q store.UptimeQuery, now time.Time) (store.UptimeQuery, error) {
 	r := reading{query: "UptimeQuery"}
 	r.service(q.Service)
+	if q.From.IsZero() && q.To.After(now) {
+		q.To = now
+	}
 	r.window(&q.From, &q.To, now, 24*time.Hour)
 	if q.To.After(now) { // nothing is known of the future
 		q.To = now.UTC().Truncate(time.Microsecond)

@@ -4,24 +4,37 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/upbeat-go/upbeat/store"
 )
 
-// Maintain makes the partitions of the coming days, drops those that retention doesn't keep, and forgets instances that
-// have been silent for [store.InstanceMemory] while others of their service were seen. Call it every hour or so;
-// several processes may, also at the same time. It never holds writers up for longer than a tenth of a second. Its parts are
-// independent: all are tried, and the error names those that failed.
+// Maintain makes the partitions of the coming days, drops those that retention doesn't keep, makes the rollups of what was written
+// since the last time, and forgets what is over: instances that have been silent for [store.InstanceMemory] while others
+// of their service were seen, alerts that were resolved and uptime that ended before the time that retention keeps.
+//
+// Call it every minute if rollups are to be that fresh, else every hour or so; several processes may, also at the same time. It
+// never holds writers up for longer than a tenth of a second. Its parts are independent: all are tried, and the error
+// names those that failed. What is cut short goes on the next time.
 func (db *DB) Maintain(ctx context.Context) error {
 	if err := db.setClock(ctx); err != nil {
 		return wrap("maintain", err)
 	}
-	return wrap("maintain", errors.Join(
+	now := db.clock.now()
+	errs := []error{
 		db.addPartitions(ctx),
 		db.log.drop(ctx, db),
 		db.rollups.drop(ctx, db),
-		db.forgetInstances(ctx),
-	))
+		db.rollUp(ctx),
+		db.forget(ctx, "silent instances", db.statements.forgetInstances, now.Add(-store.InstanceMemory)),
+	}
+	if db.cfg.Retention > 0 {
+		oldest := db.window().From
+		errs = append(errs,
+			db.forget(ctx, "alerts that are over", db.statements.forgetAlerts, oldest),
+			db.forget(ctx, "uptime that is over", db.statements.forgetUptime, oldest))
+	}
+	return wrap("maintain", errors.Join(errs...))
 }
 
 func (db *DB) addPartitions(ctx context.Context) error {
@@ -36,18 +49,19 @@ func (db *DB) addPartitions(ctx context.Context) error {
 	)
 }
 
-func (db *DB) forgetInstances(ctx context.Context) error {
+// forget deletes what is older than before.
+func (db *DB) forget(ctx context.Context, what, statement string, before time.Time) error {
 	err := db.retry(ctx, func() error {
 		conn, err := db.acquire(ctx)
 		if err != nil {
 			return err
 		}
 		defer conn.Release()
-		_, err = conn.Exec(ctx, db.statements.forgetInstances, db.clock.now().Add(-store.InstanceMemory))
+		_, err = conn.Exec(ctx, statement, before)
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("forget silent instances: %w", err)
+		return fmt.Errorf("forget %s: %w", what, err)
 	}
 	return nil
 }

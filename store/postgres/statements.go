@@ -12,6 +12,13 @@ type statements struct {
 	pending         string
 	alerts          alertStatements
 	uptime          string
+	forgetUptime    string
+	forgetAlerts    string
+	pendingDays     string
+	takePending     string
+	minute          string
+	rollup          string
+	trimRollups     string
 	messages        string
 	services        string
 	forgetInstances string
@@ -20,12 +27,19 @@ type statements struct {
 func statementsFor(schema string) statements {
 	in := func(statement string) string { return strings.ReplaceAll(statement, "{schema}", schema) }
 	return statements{
-		record:  in(recordSQL),
-		copy:    in(copySQL),
-		stored:  in(storedSQL),
-		newest:  in(newestSQL),
-		pending: in(pendingSQL),
-		uptime:  in(uptimeSQL),
+		record:       in(recordSQL),
+		copy:         in(copySQL),
+		stored:       in(storedSQL),
+		newest:       in(newestSQL),
+		pending:      in(pendingSQL),
+		uptime:       in(uptimeSQL),
+		forgetUptime: in(forgetUptimeSQL),
+		forgetAlerts: in(forgetAlertsSQL),
+		pendingDays:  in(pendingDaysSQL),
+		takePending:  in(takePendingSQL),
+		minute:       in(minuteSQL),
+		rollup:       in(rollupSQL),
+		trimRollups:  in(trimRollupsSQL),
 		alerts: alertStatements{
 			lock: alertLockSQL, raise: in(raiseAlertSQL), resolve: in(resolveAlertSQL), acknowledge: in(acknowledgeAlertSQL),
 			dropTombstones: in(dropTombstonesSQL), addTombstone: in(addTombstoneSQL),
@@ -118,3 +132,14 @@ WHERE last_seen < $1 AND EXISTS (
 	SELECT FROM {schema}.instance_status newer
 	WHERE newer.service_name = s.service_name
 		AND (newer.last_seen, newer.instance_id) > (s.last_seen, s.instance_id))`
+
+// forgetAlertsSQL leaves what a message that is still accepted can belong to.
+const forgetAlertsSQL = `DELETE FROM {schema}.health_alerts WHERE resolved_at < $1`
+
+// forgetUptimeSQL leaves of each instance what it is in since before the time that is kept, but for those that are gone.
+const forgetUptimeSQL = `
+DELETE FROM {schema}.uptime_changes c
+WHERE changed_at < $1 AND (state <> 'up' OR EXISTS (
+	SELECT FROM {schema}.uptime_changes next
+	WHERE next.service_name = c.service_name AND next.instance_id = c.instance_id
+		AND next.changed_at > c.changed_at AND next.changed_at <= $1))`

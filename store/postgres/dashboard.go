@@ -24,7 +24,7 @@ func (db *DB) Dashboard(ctx context.Context, q store.DashboardQuery) (store.Dash
 	var messages int64
 	err = db.queryTogether(ctx, func(batch *pgx.Batch) {
 		batch.Queue(db.in(healthSQL)).Query(func(rows pgx.Rows) error { return addInstances(&services, rows) })
-		batch.Queue(db.in(openAlertsSQL), q.Alerts).Query(collect(&d.Alerts, scanAlert))
+		batch.Queue(db.in(openAlertsSQL), q.Alerts).Query(into(&d.Alerts, scanAlert))
 		batch.Queue(db.in(countOpenSQL)).QueryRow(func(row pgx.Row) error { return row.Scan(&d.OpenAlerts) })
 		batch.Queue(db.in(throughputSQL), d.At, q.Window).QueryRow(func(row pgx.Row) error { return row.Scan(&to, &messages) })
 	})

@@ -134,8 +134,8 @@ func (db *DB) queryTogether(ctx context.Context, queue func(*pgx.Batch)) error {
 	return conn.SendBatch(ctx, batch).Close()
 }
 
-// collect reads the rows of one of the statements of a batch.
-func collect[T any](all *[]T, scan pgx.RowToFunc[T]) func(pgx.Rows) error {
+// into reads the rows of one of the statements of a batch.
+func into[T any](all *[]T, scan pgx.RowToFunc[T]) func(pgx.Rows) error {
 	return func(rows pgx.Rows) (err error) {
 		*all, err = pgx.CollectRows(rows, scan)
 		return err

@@ -25,7 +25,6 @@ func (db *DB) Metric(ctx context.Context, q store.MetricQuery) (store.MetricSeri
 	sums := rules.Series{Query: q}
 	series := store.MetricSeries{CompleteTo: q.To}
 	err = db.queryTogether(ctx, func(batch *pgx.Batch) {
-		batch.Queue(db.in(selectRollupSQL+f.Where("$")), f.Args...).Query(func(rows pgx.Rows) error { return addRollups(&sums, rows) })
 		batch.Queue(db.in(firstPendingSQL), q.From, q.To).QueryRow(func(row pgx.Row) error {
 			var pending *time.Time
 			if err := row.Scan(&pending); err != nil || pending == nil {
@@ -34,6 +33,8 @@ func (db *DB) Metric(ctx context.Context, q store.MetricQuery) (store.MetricSeri
 			series.CompleteTo = pending.UTC()
 			return nil
 		})
+		// The other way round, a minute that is rolled up in between would be neither pending nor summed up.
+		batch.Queue(db.in(selectRollupSQL+f.Where("$")), f.Args...).Query(func(rows pgx.Rows) error { return addRollups(&sums, rows) })
 	})
 	if err != nil {
 		return store.MetricSeries{}, wrap("metric", err)

@@ -20,10 +20,10 @@ func (db *DB) Timeline(ctx context.Context, q store.TimelineQuery) (store.Timeli
 	messages := store.MessageQuery{Service: q.Service, From: q.From, To: q.To, Limit: q.Limit, After: &after.Message}
 	var of [4][]store.Event // by kind
 	err = db.queryTogether(ctx, func(batch *pgx.Batch) {
-		batch.Queue(db.in(serviceMessagesSQL), serviceMessages(messages)...).Query(collect(&of[0], messageEvent))
-		batch.Queue(db.in(stateChangesSQL), q.Service, q.From, q.To, after.State.At, after.State.ID, q.Limit+1).Query(collect(&of[1], stateEvent))
-		batch.Queue(db.in(raisedSQL), q.Service, q.From, q.To, after.Raised.At, after.RaisedID, q.Limit+1).Query(collect(&of[2], raisedEvent))
-		batch.Queue(db.in(resolvedSQL), q.Service, q.From, q.To, after.Resolved.At, after.ResolvedID, q.Limit+1).Query(collect(&of[3], resolvedEvent))
+		batch.Queue(db.in(serviceMessagesSQL), serviceMessages(messages)...).Query(into(&of[0], messageEvent))
+		batch.Queue(db.in(stateChangesSQL), q.Service, q.From, q.To, after.State.At, after.State.ID, q.Limit+1).Query(into(&of[1], stateEvent))
+		batch.Queue(db.in(raisedSQL), q.Service, q.From, q.To, after.Raised.At, after.RaisedID, q.Limit+1).Query(into(&of[2], raisedEvent))
+		batch.Queue(db.in(resolvedSQL), q.Service, q.From, q.To, after.Resolved.At, after.ResolvedID, q.Limit+1).Query(into(&of[3], resolvedEvent))
 	})
 	if err != nil {
 		return store.Timeline{}, wrap("timeline", err)

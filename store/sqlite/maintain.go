@@ -25,8 +25,10 @@ WHERE last_seen < ? AND EXISTS (
 		AND (newer.last_seen, newer.instance_id) > (s.last_seen, s.instance_id))`
 
 // Maintain deletes the messages that retention doesn't keep, a thousand at a time, and forgets instances that have been silent
-// for [store.InstanceMemory] while others of their service were seen. Call it every hour or so; several processes
-// may, also at the same time. The file doesn't shrink: its free pages are used again.
+// for [store.InstanceMemory] while others of their service were seen. It makes the rollups of what was written since the last
+// time, and forgets alerts and uptime that were over before the time that is kept. Call it every minute if rollups are to be
+// that fresh, else every hour or so; several processes may, also at the same time. The file doesn't shrink: its free
+// pages are used again.
 func (db *DB) Maintain(ctx context.Context) error {
 	if db.cfg.Retention > 0 {
 		from := rules.WindowAt(time.Now(), db.cfg.Retention).From.UnixMicro()
@@ -40,7 +42,7 @@ func (db *DB) Maintain(ctx context.Context) error {
 	if _, err := db.exec(ctx, forgetInstancesSQL, time.Now().Add(-store.InstanceMemory).UnixMicro()); err != nil {
 		return wrap(ctx, "maintain: forget silent instances", err)
 	}
-	return nil
+	return wrap(ctx, "maintain", db.maintainHealth(ctx))
 }
 
 // exec runs one statement in a transaction of its own and returns how many rows it changed.

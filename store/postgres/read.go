@@ -13,8 +13,9 @@ import (
 
 // Messages returns a page of the audit log, newest first. It blocks until the page is read.
 //
-// A page of one service is found by the service's rollups, whatever else is in the log. With an Instance the log is read
-// backwards until the page is full: give the range that you need.
+// A page of one service is found by its rollups, however much there is of others; of what Maintain has not rolled up yet,
+// as much is read as the page takes. With an Instance the log is read backwards until the page is full: give the range that
+// you need.
 func (db *DB) Messages(ctx context.Context, q store.MessageQuery) (store.MessagePage, error) {
 	q, err := rules.Query(q)
 	if err != nil {
@@ -22,7 +23,7 @@ func (db *DB) Messages(ctx context.Context, q store.MessageQuery) (store.Message
 	}
 	var entries []store.Entry
 	if q.Service != "" && q.Instance == "" {
-		entries, err = query(ctx, db, scanEntry, db.in(serviceMessagesSQL), serviceMessages(q)...)
+		entries, err = db.serviceMessages(ctx, q)
 	} else {
 		entries, err = query(ctx, db, scanEntry, db.statements.messages,
 			q.From, q.To, q.After.At, q.After.ID, q.Service, q.Instance, q.Limit+1)
@@ -33,51 +34,61 @@ func (db *DB) Messages(ctx context.Context, q store.MessageQuery) (store.Message
 	return rules.Page(entries, q.Limit), nil
 }
 
-// serviceMessagesSQL reads a page of one service's messages, without an index on the log by service, which would cost every
-// write. The rollups tell in which minutes the service had how many: from the newest one on so many minutes are taken
-// that the page is full, and of the log only those minutes are read. Minutes that aren't rolled up yet count as empty, as
-// does the newest one, of which a part may be behind the cursor: too many minutes are no harm.
-//
-// $1 is the service, $2 and $3 the range, $4 and $5 the cursor, $6 how many messages, $7 and $8 the minutes of the range.
-const serviceMessagesSQL = `
+// serviceMessages reads one service's messages: first in which minutes it has how many, by its rollups, and which minutes
+// nobody has looked at yet; then of the log those minutes alone.
+func (db *DB) serviceMessages(ctx context.Context, q store.MessageQuery) ([]store.Entry, error) {
+	first, last := rules.MessageMinutes(q)
+	minutes, err := query(ctx, db, scanMinute, db.in(minutesSQL), q.Service, first, last, q.Limit+2)
+	if err != nil {
+		return nil, err
+	}
+	return rules.ByMinutes(minutes, q.Limit+1, func(minutes []time.Time, limit int) ([]store.Entry, error) {
+		from, to := minutes[len(minutes)-1], minutes[0].Add(time.Minute)
+		if from.Before(q.From) {
+			from = q.From
+		}
+		if to.After(q.To) {
+			to = q.To
+		}
+		return query(ctx, db, scanEntry, db.in(serviceMessagesSQL), q.Service, from, to, q.After.At, q.After.ID, minutes, limit)
+	})
+}
+
+// minutesSQL counts the last minute of the range as unknown: a part of it may be behind the cursor.
+const minutesSQL = `
 WITH RECURSIVE pending (minute) AS (
-	SELECT max(minute) FROM {schema}.rollup_pending WHERE minute BETWEEN $7 AND $8
+	SELECT max(minute) FROM {schema}.rollup_pending WHERE minute BETWEEN $2 AND $3
 	UNION ALL
-	SELECT (SELECT max(p.minute) FROM {schema}.rollup_pending p WHERE p.minute < pending.minute AND p.minute >= $7)
+	SELECT (SELECT max(p.minute) FROM {schema}.rollup_pending p WHERE p.minute < pending.minute AND p.minute >= $2)
 	FROM pending WHERE pending.minute IS NOT NULL
-), minutes (minute, messages) AS (
-	SELECT minute, max(samples) FROM (
-		(SELECT minute, CASE WHEN minute < $8 THEN samples ELSE 0 END AS samples
-		FROM {schema}.health_rollups
-		WHERE service_name = $1 AND metric = '' AND minute BETWEEN $7 AND $8
-		ORDER BY minute DESC
-		LIMIT $6 + 1)
-		UNION ALL
-		SELECT minute, 0 FROM pending WHERE minute IS NOT NULL
-	) m
-	GROUP BY minute
-), needed (minute) AS (
-	SELECT minute FROM (SELECT minute, sum(messages) OVER (ORDER BY minute DESC) - messages AS newer FROM minutes) m
-	WHERE newer < $6
 )
+SELECT minute, max(samples)::bigint FROM (
+	(SELECT minute, CASE WHEN minute < $3 THEN samples ELSE 0 END AS samples
+	FROM {schema}.health_rollups
+	WHERE service_name = $1 AND metric = '' AND minute BETWEEN $2 AND $3
+	ORDER BY minute DESC
+	LIMIT $4)
+	UNION ALL
+	SELECT minute, 0 FROM pending WHERE minute IS NOT NULL
+) m
+GROUP BY minute
+ORDER BY minute DESC`
+
+const serviceMessagesSQL = `
 SELECT m.*
-FROM needed CROSS JOIN LATERAL (
+FROM unnest($6::timestamptz[]) AS minutes (minute) CROSS JOIN LATERAL (
 	SELECT occurred_at, message_id, received_at, channel, service_name, instance_id, heartbeat_count, status, payload
 	FROM {schema}.health_messages
-	WHERE occurred_at >= needed.minute AND occurred_at < needed.minute + interval '1 minute' AND service_name = $1
+	WHERE occurred_at >= minute AND occurred_at < minute + interval '1 minute' AND service_name = $1
 		AND occurred_at >= $2 AND occurred_at < $3 AND (occurred_at, message_id) < ($4::timestamptz, $5::text)
 	ORDER BY occurred_at DESC, message_id DESC
-	LIMIT $6
+	LIMIT $7
 ) m
 ORDER BY m.occurred_at DESC, m.message_id DESC
-LIMIT $6`
+LIMIT $7`
 
-func serviceMessages(q store.MessageQuery) []any {
-	last := q.To
-	if q.After.At.Before(last) {
-		last = q.After.At
-	}
-	return []any{q.Service, q.From, q.To, q.After.At, q.After.ID, q.Limit + 1, q.From.Truncate(time.Minute), last.Truncate(time.Minute)}
+func scanMinute(r pgx.CollectableRow) (m rules.Minute, err error) {
+	return m, r.Scan(&m.At, &m.Messages)
 }
 
 // Services returns the newest status of every service with its instances, by name. It blocks until all are read.

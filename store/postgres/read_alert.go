@@ -16,6 +16,15 @@ func (db *DB) Alerts(ctx context.Context, q store.AlertQuery) (store.AlertPage, 
 	if err != nil {
 		return store.AlertPage{}, err
 	}
+	statement, args := db.alertsStatement(q)
+	alerts, err := query(ctx, db, scanAlert, statement, args...)
+	if err != nil {
+		return store.AlertPage{}, wrap("alerts", err)
+	}
+	return rules.AlertPage(alerts, q.Limit), nil
+}
+
+func (db *DB) alertsStatement(q store.AlertQuery) (statement string, args []any) {
 	var f rules.Filter
 	f.And("raise_count > 0") // the others are not episodes yet
 	f.And("raised_at >= ? AND raised_at < ?", q.From, q.To)
@@ -32,12 +41,8 @@ func (db *DB) Alerts(ctx context.Context, q store.AlertQuery) (store.AlertPage, 
 	if q.Severity != "" {
 		f.And("severity = ?", q.Severity)
 	}
-	alerts, err := query(ctx, db, scanAlert,
-		db.in(selectAlertSQL+f.Where("$")+" ORDER BY raised_at DESC, alert_id DESC LIMIT "+f.Add("$", q.Limit+1)), f.Args...)
-	if err != nil {
-		return store.AlertPage{}, wrap("alerts", err)
-	}
-	return rules.AlertPage(alerts, q.Limit), nil
+	statement = selectAlertSQL + f.Where("$") + " ORDER BY raised_at DESC, alert_id DESC LIMIT " + f.Add("$", q.Limit+1)
+	return db.in(statement), f.Args
 }
 
 const selectAlertSQL = `

@@ -17,11 +17,7 @@ func (db *DB) Metric(ctx context.Context, q store.MetricQuery) (store.MetricSeri
 	if err != nil {
 		return store.MetricSeries{}, err
 	}
-	var f rules.Filter
-	f.And("metric = ? AND minute >= ? AND minute < ?", q.Metric, q.From, q.To)
-	if q.Service != "" {
-		f.And("service_name = ?", q.Service)
-	}
+	statement, args := db.rollupsStatement(q)
 	sums := rules.Series{Query: q}
 	series := store.MetricSeries{CompleteTo: q.To}
 	err = db.queryTogether(ctx, func(batch *pgx.Batch) {
@@ -34,13 +30,22 @@ func (db *DB) Metric(ctx context.Context, q store.MetricQuery) (store.MetricSeri
 			return nil
 		})
 		// The other way round, a minute that is rolled up in between would be neither pending nor summed up.
-		batch.Queue(db.in(selectRollupSQL+f.Where("$")), f.Args...).Query(func(rows pgx.Rows) error { return addRollups(&sums, rows) })
+		batch.Queue(statement, args...).Query(func(rows pgx.Rows) error { return addRollups(&sums, rows) })
 	})
 	if err != nil {
 		return store.MetricSeries{}, wrap("metric", err)
 	}
 	series.Rollups = sums.Rollups()
 	return series, nil
+}
+
+func (db *DB) rollupsStatement(q store.MetricQuery) (statement string, args []any) {
+	var f rules.Filter
+	f.And("metric = ? AND minute >= ? AND minute < ?", q.Metric, q.From, q.To)
+	if q.Service != "" {
+		f.And("service_name = ?", q.Service)
+	}
+	return db.in(selectRollupSQL + f.Where("$")), f.Args
 }
 
 const (

@@ -10,17 +10,18 @@ import (
 )
 
 // Timeline returns a page of what happened to a service, newest first: messages, changes of state, alerts. Pages are complete;
-// what comes in while they are read is seen if it belongs behind the cursor. It blocks until the page is read, in one
-// round trip.
+// what comes in while they are read is seen if it belongs behind the cursor. It blocks until the page is read.
 func (db *DB) Timeline(ctx context.Context, q store.TimelineQuery) (store.Timeline, error) {
 	q, after, err := rules.TimelineQuery(q)
 	if err != nil {
 		return store.Timeline{}, err
 	}
-	messages := store.MessageQuery{Service: q.Service, From: q.From, To: q.To, Limit: q.Limit, After: &after.Message}
-	var of [4][]store.Event // by kind
+	messages, err := db.serviceMessages(ctx, store.MessageQuery{Service: q.Service, From: q.From, To: q.To, Limit: q.Limit, After: &after.Message})
+	if err != nil {
+		return store.Timeline{}, wrap("timeline", err)
+	}
+	of := [4][]store.Event{rules.MessageEvents(messages)} // by kind
 	err = db.queryTogether(ctx, func(batch *pgx.Batch) {
-		batch.Queue(db.in(serviceMessagesSQL), serviceMessages(messages)...).Query(into(&of[0], messageEvent))
 		batch.Queue(db.in(stateChangesSQL), q.Service, q.From, q.To, after.State.At, after.State.ID, q.Limit+1).Query(into(&of[1], stateEvent))
 		batch.Queue(db.in(raisedSQL), q.Service, q.From, q.To, after.Raised.At, after.RaisedID, q.Limit+1).Query(into(&of[2], raisedEvent))
 		batch.Queue(db.in(resolvedSQL), q.Service, q.From, q.To, after.Resolved.At, after.ResolvedID, q.Limit+1).Query(into(&of[3], resolvedEvent))
@@ -55,11 +56,6 @@ WHERE service_name = $1 AND resolved_at >= $2 AND resolved_at < $3 AND (resolved
 ORDER BY resolved_at DESC, alert_id DESC
 LIMIT $6`
 )
-
-func messageEvent(r pgx.CollectableRow) (store.Event, error) {
-	m, err := scanEntry(r)
-	return store.Event{At: m.At, Kind: store.EventMessage, Message: &m}, err
-}
 
 func stateEvent(r pgx.CollectableRow) (store.Event, error) {
 	c, err := scanChange(r)

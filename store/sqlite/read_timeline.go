@@ -40,29 +40,26 @@ func (db *DB) Timeline(ctx context.Context, q store.TimelineQuery) (store.Timeli
 	if err != nil {
 		return store.Timeline{}, err
 	}
-	messages := store.MessageQuery{Service: q.Service, From: q.From, To: q.To, Limit: q.Limit, After: &after.Message}
+	messages, err := db.serviceMessages(ctx, store.MessageQuery{Service: q.Service, From: q.From, To: q.To, Limit: q.Limit, After: &after.Message})
+	if err != nil {
+		return store.Timeline{}, wrap(ctx, "timeline", err)
+	}
 	from, to, limit := q.From.UnixMicro(), q.To.UnixMicro(), q.Limit+1
-	var of [4][]store.Event // by kind
+	of := [4][]store.Event{rules.MessageEvents(messages)} // by kind
 	for i, c := range []struct {
 		statement string
 		scan      func(*sql.Rows) (store.Event, error)
 		args      []any
 	}{
-		{serviceMessagesSQL, messageEvent, serviceMessages(messages)},
 		{stateChangesSQL, stateEvent, []any{q.Service, from, to, after.State.At.UnixMicro(), after.State.ID, limit}},
 		{raisedSQL, raisedEvent, []any{q.Service, from, to, after.Raised.At.UnixMicro(), after.RaisedID, limit}},
 		{resolvedSQL, resolvedEvent, []any{q.Service, from, to, after.Resolved.At.UnixMicro(), after.ResolvedID, limit}},
 	} {
-		if of[i], err = query(ctx, db, c.scan, c.statement, c.args...); err != nil {
+		if of[i+1], err = query(ctx, db, c.scan, c.statement, c.args...); err != nil {
 			return store.Timeline{}, wrap(ctx, "timeline", err)
 		}
 	}
 	return rules.Timeline(q.Limit, of[:]...), nil
-}
-
-func messageEvent(rows *sql.Rows) (store.Event, error) {
-	m, err := scanEntry(rows)
-	return store.Event{At: m.At, Kind: store.EventMessage, Message: &m}, err
 }
 
 func stateEvent(rows *sql.Rows) (store.Event, error) {

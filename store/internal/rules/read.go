@@ -224,6 +224,15 @@ func Timeline(limit int, lists ...[]store.Event) store.Timeline {
 	}
 }
 
+// MessageEvents are messages on a timeline.
+func MessageEvents(messages []store.Entry) []store.Event {
+	events := make([]store.Event, len(messages))
+	for i := range messages {
+		events[i] = store.Event{At: messages[i].At, Kind: store.EventMessage, Message: &messages[i]}
+	}
+	return events
+}
+
 func eventID(e *store.Event) string {
 	switch e.Kind {
 	case store.EventMessage:

@@ -3,10 +3,13 @@
 // [github.com/upbeat-go/upbeat/store/postgres] and [github.com/upbeat-go/upbeat/store/sqlite];
 // storetest is the suite that both pass, and that any other store can run.
 //
-// A store remembers two things about a fleet of services:
+// A store remembers about a fleet of services:
 //
 //   - the audit log, health_messages: every message that was recorded, each once, for the retention period;
-//   - the newest status of every instance, instance_status, and of every service, service_status.
+//   - the newest status of every instance, instance_status, and of every service, service_status;
+//   - alerts, health_alerts: each episode, from its first raise to its end;
+//   - uptime, uptime_changes: when which instance was up, down, or nobody knew;
+//   - rollups, health_rollups: counts, least, mean, greatest and a histogram of each number of each service by the minute.
 //
 // # What every store guarantees
 //
@@ -22,6 +25,10 @@
 // A message that says a status takes part in the newest status, in the transaction that stores it and only if
 // it was not there already. Within an instance the greater Count wins, then the later time; between the
 // instances of a service the later time wins. The outcome doesn't depend on the order of arrival.
+//
+// What a message says of an alert takes effect in the same way: in the transaction that stores it, once. There is at most one
+// open episode of an alert. Whether there is one follows the newest thing that was said about the alert, in whatever order
+// that arrives.
 //
 // # What it does not guarantee
 //

@@ -143,7 +143,8 @@ var copyBuffers = sync.Pool{New: func() any { b := make([]byte, 0, copyBuffer); 
 
 func newCopyReader(msgs []*store.Message) *copyReader {
 	r := &copyReader{msgs: msgs, buffer: copyBuffers.Get().(*[]byte)}
-	r.rest = append((*r.buffer)[:0], "PGCOPY\n\xff\r\n\x00"+"\x00\x00\x00\x00"+"\x00\x00\x00\x00"...)
+	*r.buffer = append((*r.buffer)[:0], "PGCOPY\n\xff\r\n\x00"+"\x00\x00\x00\x00"+"\x00\x00\x00\x00"...)
+	r.rest = *r.buffer
 	return r
 }
 

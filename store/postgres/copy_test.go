@@ -32,7 +32,7 @@ func TestDB_CopyIsFaithful(t *testing.T) {
 		case 1:
 			m.Payload = nil
 		case 2:
-			m.Payload, m.Channel, m.Count = json.RawMessage(`"é\u0000` + strings.Repeat("ü", i) + `"`), "état", -m.Count
+			m.Payload, m.Channel, m.Count = json.RawMessage(`"é\u0000`+strings.Repeat("ü", i)+`"`), "état", -m.Count
 		}
 		msgs = append(msgs, m)
 	}

@@ -60,7 +60,8 @@ func Open(ctx context.Context, dsn string, cfg Config) (*DB, error) {
 	schema := pgx.Identifier{cfg.Schema}.Sanitize()
 	db := &DB{
 		cfg: cfg, pool: pool, schema: schema, statements: statementsFor(schema),
-		log: partitions{table: logTable}, rollups: partitions{table: rollupTable},
+		log:     partitions{table: "health_messages", column: "occurred_at"},
+		rollups: partitions{table: "health_rollups", column: "minute"},
 	}
 	encoding, err := db.greet(ctx)
 	if err == nil && encoding == "UTF8" {

@@ -8,28 +8,48 @@
 //   - health_messages, the audit log, in one partition per UTC day, each row once by (occurred_at, message_id). Its payload
 //     is text that is always JSON: payload::json->>'queue_size' never fails on a row.
 //   - instance_status, the newest status of each instance, and the view service_status, that of each service.
+//   - health_alerts, a row per episode of an alert, open while resolved_at is null. Skip rows with raise_count = 0: each is a
+//     resolution whose raise is still under way.
+//   - uptime_changes, what RecordUptime was told, and the view uptime_episodes, what that makes.
+//   - health_rollups, the log by service, metric and minute, in one partition per UTC day; metric ” counts the messages. Their
+//     histograms are for [store.Rollup]. rollup_pending says which minutes Maintain has to do.
 //   - upbeat_migrations, what was applied.
 //
-// Record makes the partition of a late or early message when it comes; Maintain makes those of the coming days ahead of
-// time and drops what retention doesn't keep. Nothing runs in the background: call Maintain from a ticker.
+// Where TimescaleDB is there at the first Migrate, the partitioned tables are hypertables instead; that stays as it is then. Of
+// TimescaleDB only what its Apache edition has is used: Maintain drops chunks itself, and there are no policies.
 //
-//	for hourly := time.Tick(time.Hour); ; {
+// Record makes the partition of a late or early message when it comes; Maintain makes those of the coming days ahead of
+// time, drops what retention doesn't keep, and makes the rollups. Nothing runs in the background: call Maintain from a ticker.
+//
+//	for minutely := time.Tick(time.Minute); ; {
 //		if err := db.Maintain(ctx); err != nil {
 //			slog.Warn("maintenance goes on next time", "error", err)
 //		}
 //		select {
 //		case <-ctx.Done():
 //			return
-//		case <-hourly:
+//		case <-minutely:
 //		}
 //	}
 //
 // # What it guarantees
 //
-// Record is one statement for the log and one for the statuses, in one transaction and one round trip, and commits as the
+// Record is one transaction for the log, the statuses, the alerts and what the rollups need, and commits as the
 // server is told to by synchronous_commit. A lost reply, a failover, a kill of either side in the middle: the
 // batch is there wholly or not at all, and recording it again is right. Writers that overlap don't deadlock, whatever
 // the order of their batches; where somebody else's transaction deadlocks with one, it is repeated.
+//
+// Batches of 100 messages and more are copied straight into the log, which takes two round trips. COPY fails at a
+// message that is stored already: so the first batch of a replay costs one transaction in vain, and the server's log then
+// has a line about a duplicate key. From then on the server is asked first what it has, until several batches in
+// a row held nothing of it. Smaller batches are one statement each, and share it with others that are recorded at
+// the same time.
+//
+// An alert has at most one open episode, whoever writes. Whether it is open follows the newest of what was said about it,
+// in whatever order that arrives; a replay counts nothing twice.
+//
+// Rollups come to the same however often, in whatever order and from how many processes they are made: a minute is always made
+// anew from the log, and is done again when something is added to it.
 //
 // Whether a message is too old or of the future is decided by the server's clock, one for all processes.
 //

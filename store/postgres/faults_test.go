@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -20,10 +21,16 @@ import (
 )
 
 // TestDB_KillOfTheServer kills Postgres under load, again and again. Each writer repeats a batch until it is acknowledged: what was is there
-// once, and nothing else is.
+// once, and nothing else is. Small batches share transactions, larger ones are copied.
 func TestDB_KillOfTheServer(t *testing.T) {
 	t.Parallel()
-	const writers, size = 4, 50
+	t.Run("small", func(t *testing.T) { t.Parallel(); killTheServer(t, 50) })
+	t.Run("copied", func(t *testing.T) { t.Parallel(); killTheServer(t, 300) })
+}
+
+func killTheServer(t *testing.T, size int64) {
+	t.Helper()
+	const writers = 4
 	pg := testserver.StartPostgres(t, testserver.PostgresConfig{})
 	db := migrated(t, pg.DSN(), postgres.Config{})
 	ctx, stop := context.WithCancel(t.Context())
@@ -35,6 +42,7 @@ func TestDB_KillOfTheServer(t *testing.T) {
 				batch := make([]store.Message, size)
 				for i := range batch {
 					batch[i] = beat(fmt.Sprint("writer-", w), n*size+int64(i), time.Now())
+					batch[i].Alert = &store.AlertChange{Name: fmt.Sprint("alert ", i%5), Resolved: n%4 == 3}
 				}
 				for {
 					_, err := db.Record(t.Context(), batch)
@@ -64,9 +72,23 @@ func TestDB_KillOfTheServer(t *testing.T) {
 	stop()
 	wg.Wait()
 	require.Positive(t, failed.Load())
-	conn := connect(t, pg.DSN())
-	require.EqualValues(t, acknowledged.Load(), number(t, conn, "SELECT count(*) FROM health_messages"))
-	require.EqualValues(t, acknowledged.Load(), number(t, conn, "SELECT count(DISTINCT message_id) FROM health_messages"))
+	require.NoError(t, db.Maintain(t.Context()))
+	requireOnce(t, db, connect(t, pg.DSN()), acknowledged.Load(), writers, size)
+}
+
+// requireOnce holds that all that was acknowledged is there once, with all that follows from it.
+func requireOnce(t *testing.T, db *postgres.DB, conn *pgx.Conn, acknowledged int64, writers int, size int64) {
+	t.Helper()
+	require.EqualValues(t, acknowledged, number(t, conn, "SELECT count(*) FROM health_messages"))
+	require.EqualValues(t, acknowledged, number(t, conn, "SELECT count(DISTINCT message_id) FROM health_messages"))
+	raises := 0
+	for w := range writers {
+		last := number(t, conn, "SELECT max(heartbeat_count)::int FROM health_messages WHERE instance_id = $1", fmt.Sprint("writer-", w))
+		batches := (last + 1) / int(size)
+		raises += (batches - batches/4) * int(size)
+	}
+	require.Equal(t, raises, number(t, conn, "SELECT sum(raise_count)::int FROM health_alerts"), "each raise counts once")
+	require.EqualValues(t, acknowledged, number(t, conn, "SELECT sum(samples)::int FROM health_rollups WHERE metric = ''"))
 	services, err := db.Services(t.Context())
 	require.NoError(t, err)
 	require.Len(t, services[0].Instances, writers)
@@ -78,27 +100,43 @@ func TestDB_KillOfTheServer(t *testing.T) {
 // TestDB_LostReply cuts the network between the commit and its reply: nobody knows then, and a replay settles it.
 func TestDB_LostReply(t *testing.T) {
 	t.Parallel()
-	pg := testserver.StartPostgres(t, testserver.PostgresConfig{})
-	proxy := testserver.StartProxy(t, pg.Addr())
-	db := migrated(t, strings.Replace(pg.DSN(), pg.Addr(), proxy.Addr(), 1), postgres.Config{PoolSize: 1})
-	msgs := beats("a", 20)
-	_, err := db.Record(t.Context(), msgs[:10]) // the statements are prepared now
-	require.NoError(t, err)
-	conn := connect(t, pg.DSN())
+	for name, size := range map[string]int{"small": 20, "copied": 1000} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			pg := testserver.StartPostgres(t, testserver.PostgresConfig{})
+			proxy := testserver.StartProxy(t, pg.Addr())
+			db := migrated(t, strings.Replace(pg.DSN(), pg.Addr(), proxy.Addr(), 1), postgres.Config{PoolSize: 1})
+			msgs := beats("a", 2*size)
+			_, err := db.Record(t.Context(), msgs[:size]) // the statements are prepared now
+			require.NoError(t, err)
+			conn := connect(t, pg.DSN())
+			if size > 100 { // only the reply to COMMIT is lost: the COPY before it has gone well
+				execute(t, conn, "BEGIN")
+				execute(t, conn, "LOCK TABLE instance_status IN EXCLUSIVE MODE")
+			} else {
+				proxy.DropReplies()
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan error, 1)
+			go func() { _, err := db.Record(ctx, msgs[size:]); done <- err }()
+			if size > 100 {
+				require.Eventually(t, func() bool { return waiters(t, conn) == 1 }, 10*time.Second, time.Millisecond)
+				proxy.DropReplies()
+				execute(t, conn, "ROLLBACK")
+			}
+			require.Eventually(t, func() bool { return number(t, conn, "SELECT count(*) FROM health_messages") == 2*size }, 10*time.Second, time.Millisecond)
+			cancel()
+			require.ErrorIs(t, <-done, context.Canceled)
 
-	proxy.DropReplies()
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { _, err := db.Record(ctx, msgs); done <- err }()
-	require.Eventually(t, func() bool { return number(t, conn, "SELECT count(*) FROM health_messages") == 20 }, 10*time.Second, time.Millisecond)
-	cancel()
-	require.ErrorIs(t, <-done, context.Canceled)
-
-	proxy.Reset()
-	n, err := db.Record(t.Context(), msgs)
-	require.NoError(t, err)
-	require.Zero(t, n)
-	require.Equal(t, 20, number(t, conn, "SELECT count(*) FROM health_messages"))
+			proxy.Reset()
+			for range 2 {
+				n, err := db.Record(t.Context(), msgs)
+				require.NoError(t, err)
+				require.Zero(t, n)
+			}
+			require.Equal(t, 2*size, number(t, conn, "SELECT count(*) FROM health_messages"))
+		})
+	}
 }
 
 func TestDB_CutConnectionsAreTransient(t *testing.T) {

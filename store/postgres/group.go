@@ -53,7 +53,7 @@ func (g *group) record(ctx context.Context, db *DB, msgs []*store.Message) (int,
 	}
 	c := &caller{ctx: ctx, msgs: cloned(msgs), done: make(chan struct{})}
 	if g.join(c) {
-		go g.run(db)
+		go g.run(db) //nolint:contextcheck // it goes on for others when this caller has gone
 	}
 	select {
 	case <-c.done:

@@ -39,16 +39,11 @@ func dayOf(t time.Time) day {
 
 func (d day) start() time.Time { return time.Unix(int64(d)*86400, 0).UTC() }
 
-// The tables with a partition per day.
-const (
-	logTable    = "health_messages"
-	rollupTable = "health_rollups"
-)
-
 // partitions remembers which days of a table have their partition. It may be behind: a partition that was dropped meanwhile
 // is noticed by the insert that fails, one that was added is found by listing.
 type partitions struct {
-	table string
+	table  string
+	column string // the time that decides where a row is
 
 	mu    sync.Mutex // guards all below
 	hyper bool       // TimescaleDB makes the partitions
@@ -119,8 +114,8 @@ type querier interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 }
 
-// read returns whether the table is a hypertable, and else the days that have a partition, in order. Tables that somebody else
-// attached under other names are theirs to look after.
+// read returns the days that have a partition, in order. Tables that somebody else attached under other names are theirs to look
+// after. Of a hypertable it is the day of the oldest row.
 func (p *partitions) read(ctx context.Context, q querier, schema string) (hyper bool, days []day, err error) {
 	rows, err := q.Query(ctx, "SELECT t.relkind <> 'p', coalesce(c.relname::text, '') FROM pg_class t "+
 		"LEFT JOIN pg_inherits i ON i.inhparent = t.oid LEFT JOIN pg_class c ON c.oid = i.inhrelid "+
@@ -135,8 +130,16 @@ func (p *partitions) read(ctx context.Context, q querier, schema string) (hyper 
 		}
 		return nil
 	})
-	slices.Sort(days)
-	return hyper, days, err
+	if err != nil || !hyper {
+		slices.Sort(days)
+		return hyper, days, err
+	}
+	rows, err = q.Query(ctx, fmt.Sprintf("SELECT %[1]s FROM %[2]s.%[3]s ORDER BY %[1]s LIMIT 1", p.column, schema, p.table))
+	if err != nil {
+		return hyper, nil, err
+	}
+	oldest, err := pgx.CollectRows(rows, pgx.RowTo[time.Time])
+	return hyper, column(oldest, dayOf), err
 }
 
 // window is the range of times that Record accepts now.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -105,7 +106,7 @@ func TestDB_RollupsMatchTheLog(t *testing.T) {
 	var writers, rollers sync.WaitGroup
 	done := make(chan struct{})
 	for w := range 4 {
-		mine := append(msgs[w*1000:(w+1)*1000:(w+1)*1000], msgs[rand.IntN(3000):][:200]...)
+		mine := slices.Concat(msgs[w*1000:(w+1)*1000], msgs[rand.IntN(3000):][:200])
 		writers.Go(func() {
 			for len(mine) > 0 {
 				n := min(len(mine), 1+rand.IntN(300))

@@ -17,10 +17,7 @@ func (db *DB) useTimescale(ctx context.Context) error {
 		if err != nil || extension == "" {
 			return err
 		}
-		for _, t := range []struct {
-			*partitions
-			column string
-		}{{&db.log, "occurred_at"}, {&db.rollups, "minute"}} {
+		for _, t := range []*partitions{&db.log, &db.rollups} {
 			hyper, days, err := t.read(ctx, tx, db.schema)
 			if err != nil {
 				return err

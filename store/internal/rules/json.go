@@ -13,81 +13,55 @@ const (
 // checkJSON judges a payload of valid UTF-8 as json.Valid does, which takes several times as long: and every message is checked.
 func checkJSON(p []byte) jsonVerdict {
 	var objects [store.MaxPayloadDepth]bool // what is open at each depth: an object, or else an array
-	depth, i := 0, 0
-value:
-	i = skipSpace(p, i)
-	if i == len(p) {
-		return jsonInvalid
-	}
-	switch c := p[i]; c {
-	case '{', '[':
-		if depth == store.MaxPayloadDepth {
-			return jsonTooDeep
+	depth := 0
+	for i := 0; ; { // a value is to come at i
+		if i = skipSpace(p, i); i == len(p) {
+			return jsonInvalid
 		}
-		objects[depth] = c == '{'
-		depth++
-		i = skipSpace(p, i+1)
-		if i < len(p) && p[i] == c+2 { // } or ]: it is empty
-			i++
-			depth--
-			break
+		if c := p[i]; c == '{' || c == '[' {
+			if depth == len(objects) {
+				return jsonTooDeep
+			}
+			objects[depth] = c == '{'
+			depth++
+			if i = skipSpace(p, i+1); i == len(p) || p[i] != c+2 { // } or ]
+				if c == '{' {
+					i = skipName(p, i)
+				}
+				if i < 0 {
+					return jsonInvalid
+				}
+				continue
+			}
+		} else if i = skipScalar(p, i); i < 0 {
+			return jsonInvalid
 		}
-		if c == '{' {
-			goto name
-		}
-		goto value
-	case '"':
-		i = skipString(p, i)
-	case 't':
-		i = skipWord(p, i, "true")
-	case 'f':
-		i = skipWord(p, i, "false")
-	case 'n':
-		i = skipWord(p, i, "null")
-	default:
-		i = skipNumber(p, i)
-	}
-	if i < 0 {
-		return jsonInvalid
-	}
-	for {
-		i = skipSpace(p, i)
-		if depth == 0 {
-			if i < len(p) {
+		for next := false; !next; { // behind a value, or at the end of an empty object or array
+			i = skipSpace(p, i)
+			if depth == 0 && i == len(p) {
+				return jsonValid
+			}
+			if depth == 0 || i == len(p) {
 				return jsonInvalid
 			}
-			return jsonValid
-		}
-		if i == len(p) {
-			return jsonInvalid
-		}
-		object := objects[depth-1]
-		switch {
-		case p[i] == ',' && object:
-			i = skipSpace(p, i+1)
-			goto name
-		case p[i] == ',':
-			i++
-			goto value
-		case p[i] == '}' && object, p[i] == ']' && !object:
-			i++
-			depth--
-		default:
-			return jsonInvalid
+			object := objects[depth-1]
+			switch c := p[i]; {
+			case c == ',':
+				i, next = i+1, true
+				if object {
+					i = skipName(p, skipSpace(p, i))
+				}
+				if i < 0 {
+					return jsonInvalid
+				}
+			case c == '}' && object, c == ']' && !object:
+				i++
+				depth--
+			default:
+				return jsonInvalid
+			}
 		}
 	}
-name:
-	if i == len(p) || p[i] != '"' {
-		return jsonInvalid
-	}
-	if i = skipString(p, i); i < 0 {
-		return jsonInvalid
-	}
-	if i = skipSpace(p, i); i == len(p) || p[i] != ':' {
-		return jsonInvalid
-	}
-	i++
-	goto value
 }
 
 // The functions that follow return the place behind what starts at i, or -1 if that is no such thing.
@@ -97,6 +71,35 @@ func skipSpace(p []byte, i int) int {
 		i++
 	}
 	return i
+}
+
+// skipName skips the name of a member and its colon.
+func skipName(p []byte, i int) int {
+	if i == len(p) || p[i] != '"' {
+		return -1
+	}
+	if i = skipString(p, i); i < 0 {
+		return -1
+	}
+	if i = skipSpace(p, i); i == len(p) || p[i] != ':' {
+		return -1
+	}
+	return i + 1
+}
+
+// skipScalar skips anything but an object or an array.
+func skipScalar(p []byte, i int) int {
+	switch p[i] {
+	case '"':
+		return skipString(p, i)
+	case 't':
+		return skipWord(p, i, "true")
+	case 'f':
+		return skipWord(p, i, "false")
+	case 'n':
+		return skipWord(p, i, "null")
+	}
+	return skipNumber(p, i)
 }
 
 func skipWord(p []byte, i int, word string) int {

@@ -12,7 +12,8 @@ import (
 )
 
 // BenchmarkStore_Dashboard asks for the dashboard of 1,000 services with 10,000,000 messages, beside a lookup of the same services
-// by their primary key; and for a page of what happened to one of them, beside the same page read backwards through the log.
+// by their primary key; and for a page of what happened to a service that is busy and to one that fell silent long ago, beside the
+// same messages read backwards through the log.
 func BenchmarkStore_Dashboard(b *testing.B) {
 	const services, messages, schema = 1000, 10_000_000, "fleet"
 	dsn := durablePostgres(b)
@@ -46,22 +47,24 @@ func BenchmarkStore_Dashboard(b *testing.B) {
 			require.Len(b, found, services)
 		}
 	})
-	b.Run("timeline/upbeat", func(b *testing.B) {
-		for b.Loop() {
-			line, err := db.Timeline(b.Context(), store.TimelineQuery{Service: "service-7"})
-			require.NoError(b, err)
-			require.Len(b, line.Events, 100)
-		}
-	})
-	b.Run("timeline/backwards", func(b *testing.B) {
-		for b.Loop() {
-			rows, err := conn.Query(b.Context(), "SELECT * FROM fleet.health_messages WHERE service_name = $1 ORDER BY occurred_at DESC, message_id DESC LIMIT 100", "service-7")
-			require.NoError(b, err)
-			found, err := pgx.CollectRows(rows, pgx.RowToMap)
-			require.NoError(b, err)
-			require.Len(b, found, 100)
-		}
-	})
+	for _, service := range []string{"service-7", "silent"} {
+		b.Run("timeline_"+service+"/upbeat", func(b *testing.B) {
+			for b.Loop() {
+				line, err := db.Timeline(b.Context(), store.TimelineQuery{Service: service})
+				require.NoError(b, err)
+				require.Len(b, line.Events, 100)
+			}
+		})
+		b.Run("timeline_"+service+"/backwards", func(b *testing.B) {
+			for b.Loop() {
+				rows, err := conn.Query(b.Context(), "SELECT * FROM fleet.health_messages WHERE service_name = $1 ORDER BY occurred_at DESC, message_id DESC LIMIT 100", service)
+				require.NoError(b, err)
+				found, err := pgx.CollectRows(rows, pgx.RowToMap)
+				require.NoError(b, err)
+				require.Len(b, found, 100)
+			}
+		})
+	}
 }
 
 type statusRow struct {
@@ -87,6 +90,10 @@ func fillFleet(b *testing.B, conn *pgx.Conn, schema string, services, messages i
 		SELECT now() - (%[3]d - n) * interval '1 ms', 'health:messages/' || n, 'health:service:' || n %% %[2]d || ':heartbeat', 'service-' || n %% %[2]d, 'host-1', n, 'running',
 			'{"latency_ms":12.5,"memory_usage_mb":45.2}'
 		FROM generate_series(1, %[3]d) n;
+		INSERT INTO health_messages (occurred_at, message_id, channel, service_name, instance_id, heartbeat_count, status)
+		SELECT now() - %[3]d * interval '1 ms' + n * interval '1 ms', 'silent/' || n, '', 'silent', '', 0, '' FROM generate_series(1, 200) n;
+		INSERT INTO health_rollups
+		SELECT service_name, '', date_bin('1 minute', occurred_at, 'epoch'), count(*), 0, 0, 0, '{}', '{}' FROM health_messages WHERE service_name = 'silent' GROUP BY 1, 3;
 		INSERT INTO instance_status SELECT 'service-' || n, 'host-1', 'running', now(), n, '' FROM generate_series(0, %[2]d - 1) n;
 		INSERT INTO health_rollups
 		SELECT 'service-' || s, metric, minute, 60, 12.5, 12.5, 750, CASE metric WHEN '' THEN '{}' ELSE '{530}' END::smallint[], CASE metric WHEN '' THEN '{}' ELSE '{60}' END::bigint[]

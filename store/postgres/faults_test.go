@@ -121,6 +121,7 @@ func TestDB_LostReply(t *testing.T) {
 			go func() { _, err := db.Record(ctx, msgs[size:]); done <- err }()
 			if size > 100 {
 				require.Eventually(t, func() bool { return waiters(t, conn) == 1 }, 10*time.Second, time.Millisecond)
+				require.Equal(t, size, number(t, conn, "SELECT count(*) FROM health_messages"), "the log and the statuses are one transaction")
 				proxy.DropReplies()
 				execute(t, conn, "ROLLBACK")
 			}

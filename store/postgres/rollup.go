@@ -13,7 +13,7 @@ import (
 )
 
 // rollupMinutes is how many minutes are rolled up in one transaction.
-const rollupMinutes = 60
+const rollupMinutes = 10
 
 // rollUp makes the rollups of the minutes that were written to since the last time, the oldest first. What is done is committed
 // every so often: a run that is cut short goes on where it was. Where another process is at it, this one leaves it to that.

@@ -58,6 +58,9 @@ func (db *DB) Dashboard(ctx context.Context, q store.DashboardQuery) (store.Dash
 		services.Add(i.Service, i.Instance, i.Status, i.LastSeen)
 	}
 	d.Services = services.Services()
+	if d.Alerts == nil {
+		d.Alerts = []store.Alert{} // a list, also in JSON
+	}
 	d.Throughput = rules.Measured(q, time.UnixMicro(until), messages)
 	return d, nil
 }

@@ -81,6 +81,7 @@ func badQuestions(t healthFixture) {
 		"MetricQuery.From":         second(t.health.Metric(ctx, store.MetricQuery{From: now.Add(time.Hour)})),
 		"at most 10000":            second(t.health.Metric(ctx, store.MetricQuery{From: now.Add(-1000 * time.Hour), Step: time.Minute})),
 		"DashboardQuery.Window":    second(t.health.Dashboard(ctx, store.DashboardQuery{Window: time.Second})),
+		"DashboardQuery.Consumer":  second(t.health.Dashboard(ctx, store.DashboardQuery{Consumer: &store.ConsumerFigures{ErrorRate: math.NaN()}})),
 		"DashboardQuery.Alerts":    second(t.health.Dashboard(ctx, store.DashboardQuery{Alerts: -1})),
 	} {
 		require.ErrorContains(t, err, want)

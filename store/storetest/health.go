@@ -136,7 +136,7 @@ func emptyStore(t healthFixture) {
 		d, err := t.health.Dashboard(ctx, store.DashboardQuery{})
 		require.NoError(t, err)
 		require.Empty(t, d.Services)
-		require.Empty(t, d.Alerts)
+		require.Equal(t, []store.Alert{}, d.Alerts, "an empty list, for JSON")
 		require.Zero(t, d.OpenAlerts)
 		require.Zero(t, d.Throughput.Messages)
 		require.Equal(t, 5*time.Minute, d.Throughput.To.Sub(d.Throughput.From))

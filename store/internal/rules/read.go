@@ -146,6 +146,9 @@ func DashboardQuery(q store.DashboardQuery) (store.DashboardQuery, error) {
 	if q.Alerts < 0 || q.Alerts > maxPage {
 		r.wrong("Alerts", fmt.Sprintf("is %d: want 1 to %d, or 0 for %d", q.Alerts, maxPage, defaultPage))
 	}
+	if c := q.Consumer; c != nil && (c.ErrorRate-c.ErrorRate != 0 || c.Rate-c.Rate != 0) { // JSON has no NaN and no infinity
+		r.wrong("Consumer", "has a figure that is no number")
+	}
 	return q, errors.Join(r.errs...)
 }
 

@@ -54,7 +54,6 @@ func (db *DB) serviceMessages(ctx context.Context, q store.MessageQuery) ([]stor
 	})
 }
 
-// minutesSQL counts the last minute of the range as unknown: a part of it may be behind the cursor.
 const minutesSQL = `
 WITH RECURSIVE pending (minute) AS (
 	SELECT max(minute) FROM {schema}.rollup_pending WHERE minute BETWEEN $2 AND $3
@@ -63,7 +62,7 @@ WITH RECURSIVE pending (minute) AS (
 	FROM pending WHERE pending.minute IS NOT NULL
 )
 SELECT minute, max(samples)::bigint FROM (
-	(SELECT minute, CASE WHEN minute < $3 THEN samples ELSE 0 END AS samples
+	(SELECT minute, samples
 	FROM {schema}.health_rollups
 	WHERE service_name = $1 AND metric = '' AND minute BETWEEN $2 AND $3
 	ORDER BY minute DESC

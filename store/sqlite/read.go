@@ -23,11 +23,10 @@ SELECT service_name, instance_id, current_status, last_seen, heartbeat_count
 FROM instance_status
 ORDER BY service_name, last_seen DESC, instance_id DESC`
 
-// minutesSQL counts the last minute of the range as unknown: a part of it may be behind the cursor.
 const minutesSQL = `
 SELECT minute, max(samples) FROM (
 	SELECT * FROM (
-		SELECT minute, CASE WHEN minute < ?3 THEN samples ELSE 0 END AS samples
+		SELECT minute, samples
 		FROM health_rollups
 		WHERE service_name = ?1 AND metric = '' AND minute BETWEEN ?2 AND ?3
 		ORDER BY minute DESC

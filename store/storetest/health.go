@@ -96,6 +96,7 @@ func (t healthFixture) alerts(q store.AlertQuery) []store.Alert {
 		page, err := t.health.Alerts(t.Context(), q)
 		require.NoError(t, err)
 		all = append(all, page.Alerts...)
+		require.Less(t, len(all), 10_000, "pages without end")
 		if page.Next == nil {
 			return all
 		}

@@ -6,7 +6,8 @@ import (
 	"github.com/upbeat-go/upbeat/store"
 )
 
-// Minute is one in which a service has messages, or, if Messages is 0, may have some.
+// Minute is one in which a service has so many messages or more, or, if Messages is 0, may have some. Of the first one, a part may
+// be behind a cursor.
 type Minute struct {
 	At       time.Time
 	Messages int64

@@ -30,6 +30,14 @@
 // open episode of an alert. Whether there is one follows the newest thing that was said about the alert, in whatever order
 // that arrives.
 //
+// # What can be asked
+//
+// Services gives the newest statuses, Alerts the episodes by what they are, Timeline what happened to one service in one order of
+// time, Uptime how long it was up, Metric its throughput or the distribution of a number in its payloads, Messages the log
+// itself, and Dashboard the state of everything in one call; [DashboardHandler] serves that over HTTP. Answers that
+// grow come in pages that stay complete and aligned while more is written: each page names the place where the next one
+// goes on. [Judge] tells which figures deserve an alert.
+//
 // # What it does not guarantee
 //
 // Times are kept to the microsecond. The same ID with another time is another message. Two messages with the same

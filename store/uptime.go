@@ -34,3 +34,37 @@ type UptimeEpisode struct {
 	To       time.Time   `json:"to,omitzero"` // zero: it still lasts
 	Reason   string      `json:"reason,omitempty"`
 }
+
+// Uptime is how long something was in each state. The time before the first change of an instance and after its goodbye is in none.
+type Uptime struct {
+	Up      time.Duration `json:"up_ns"`
+	Down    time.Duration `json:"down_ns"`
+	Unknown time.Duration `json:"unknown_ns"`
+}
+
+// Percent is the share of the known time that was up, 0 to 100; known is false if nothing is known, and the percentage is 0 then.
+func (u Uptime) Percent() (percent float64, known bool) {
+	if u.Up+u.Down <= 0 {
+		return 0, false
+	}
+	return 100 * u.Up.Seconds() / (u.Up + u.Down).Seconds(), true
+}
+
+// ServiceUptime is how long a service was up in a window. It was up while one of its instances was; down while none was
+// and one was down; unknown while no more is known of any. So an instance that was replaced after it had died
+// doesn't count against its service.
+type ServiceUptime struct {
+	Service string    `json:"service_name"`
+	From    time.Time `json:"from"`
+	To      time.Time `json:"to"`
+	Uptime
+	Instances []InstanceUptime `json:"instances"` // those that were there in the window, by name
+}
+
+// InstanceUptime is how long one instance was in each state.
+type InstanceUptime struct {
+	Instance string `json:"instance_id"`
+	Uptime
+	Stopped  time.Duration   `json:"stopped_ns"`
+	Episodes []UptimeEpisode `json:"episodes"` // in the window, oldest first; the first and the last one are cut to it
+}

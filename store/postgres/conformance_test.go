@@ -107,3 +107,18 @@ func TestDB_Conformance(t *testing.T) {
 		})
 	}
 }
+
+// TestDB_HealthConformance does the same with the suite of alerts, uptime, rollups and questions.
+func TestDB_HealthConformance(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []string{"cache_statement", "exec", "simple_protocol"} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			dsn := withSetting(t, testserver.DatabaseURL(t), "default_query_exec_mode", mode)
+			storetest.RunHealth(t, func(t *testing.T) storetest.HealthStore {
+				t.Helper()
+				return openAt(t, dsn, postgres.Config{PoolSize: 6, Schema: `Fleet "état" {schema} $1 ` + rand.Text()})
+			})
+		})
+	}
+}

@@ -33,3 +33,11 @@ func TestDB_RequestConformance(t *testing.T) {
 		return openAt(t, filepath.Join(t.TempDir(), "upbeat.db"), sqlite.Config{})
 	})
 }
+
+func TestDB_HealthConformance(t *testing.T) {
+	t.Parallel()
+	storetest.RunHealth(t, func(t *testing.T) storetest.HealthStore {
+		t.Helper()
+		return openAt(t, filepath.Join(t.TempDir(), "upbeat.db"), sqlite.Config{})
+	})
+}

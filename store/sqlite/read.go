@@ -23,18 +23,75 @@ SELECT service_name, instance_id, current_status, last_seen, heartbeat_count
 FROM instance_status
 ORDER BY service_name, last_seen DESC, instance_id DESC`
 
+const minutesSQL = `
+SELECT minute, max(samples) FROM (
+	SELECT * FROM (
+		SELECT minute, samples
+		FROM health_rollups
+		WHERE service_name = ?1 AND metric = '' AND minute BETWEEN ?2 AND ?3
+		ORDER BY minute DESC
+		LIMIT ?4)
+	UNION ALL
+	SELECT minute, 0 FROM rollup_pending WHERE minute BETWEEN ?2 AND ?3
+)
+GROUP BY minute
+ORDER BY minute DESC`
+
+const serviceMessagesSQL = `
+SELECT occurred_at, message_id, received_at, channel, service_name, instance_id, heartbeat_count, status, payload
+FROM health_messages
+WHERE occurred_at >= ?6 AND occurred_at < ?6 + 60000000 AND service_name = ?1
+	AND occurred_at >= ?2 AND occurred_at < ?3 AND (occurred_at, message_id) < (?4, ?5)
+ORDER BY occurred_at DESC, message_id DESC
+LIMIT ?7`
+
 // Messages returns a page of the audit log, newest first. It blocks until the page is read.
+//
+// A page of one service is found by its rollups, however much there is of others; of what Maintain has not rolled up yet,
+// as much is read as the page takes. With an Instance the log is read backwards until the page is full: give the range that
+// you need.
 func (db *DB) Messages(ctx context.Context, q store.MessageQuery) (store.MessagePage, error) {
 	q, err := rules.Query(q)
 	if err != nil {
 		return store.MessagePage{}, err
 	}
-	entries, err := query(ctx, db, scanEntry, messagesSQL, q.From.UnixMicro(), q.To.UnixMicro(),
-		q.After.At.UnixMicro(), q.After.ID, q.Service, q.Service, q.Instance, q.Instance, q.Limit+1)
+	var entries []store.Entry
+	if q.Service != "" && q.Instance == "" {
+		entries, err = db.serviceMessages(ctx, q)
+	} else {
+		entries, err = query(ctx, db, scanEntry, messagesSQL, q.From.UnixMicro(), q.To.UnixMicro(),
+			q.After.At.UnixMicro(), q.After.ID, q.Service, q.Service, q.Instance, q.Instance, q.Limit+1)
+	}
 	if err != nil {
 		return store.MessagePage{}, wrap(ctx, "messages", err)
 	}
 	return rules.Page(entries, q.Limit), nil
+}
+
+// serviceMessages reads one service's messages: first in which minutes it has how many, by its rollups, and which minutes
+// nobody has looked at yet; then of the log those minutes alone.
+func (db *DB) serviceMessages(ctx context.Context, q store.MessageQuery) ([]store.Entry, error) {
+	first, last := rules.MessageMinutes(q)
+	minutes, err := query(ctx, db, func(rows *sql.Rows) (m rules.Minute, err error) {
+		var at int64
+		err = rows.Scan(&at, &m.Messages)
+		m.At = time.UnixMicro(at)
+		return m, err
+	}, minutesSQL, q.Service, first.UnixMicro(), last.UnixMicro(), q.Limit+2)
+	if err != nil {
+		return nil, err
+	}
+	return rules.ByMinutes(minutes, q.Limit+1, func(minutes []time.Time, limit int) (all []store.Entry, err error) {
+		for i := 0; i < len(minutes) && len(all) < limit; i++ {
+			some, err := query(ctx, db, scanEntry, serviceMessagesSQL, q.Service, q.From.UnixMicro(), q.To.UnixMicro(),
+				q.After.At.UnixMicro(), q.After.ID, minutes[i].UnixMicro(), limit-len(all))
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, some...)
+		}
+		return all, nil
+	})
 }
 
 // Services returns the newest status of every service with its instances, by name. It blocks until all are read.

@@ -27,8 +27,8 @@ ON CONFLICT (service_name, instance_id) DO UPDATE SET
 WHERE (excluded.heartbeat_count, excluded.last_seen, excluded.message_id)
 	> (s.heartbeat_count, s.last_seen, s.message_id)`
 
-// Record stores the messages that aren't stored yet, with their newest statuses, in one transaction, and returns how many
-// that were. It blocks until they are on disk. An empty batch does nothing.
+// Record stores the messages that aren't stored yet, with their newest statuses and what they say about alerts, in one
+// transaction, and returns how many that were. It blocks until they are on disk. An empty batch does nothing.
 //
 // The error is nil, or a [*store.RefusedError] if all but the messages it names are stored, or another one, after which
 // recording the batch again is safe; [store.IsTransient] tells whether it makes sense.
@@ -48,7 +48,13 @@ func (db *DB) Record(ctx context.Context, msgs []store.Message) (int, error) {
 			return err
 		}
 		inserted = len(added)
-		return updateStatuses(ctx, tx, rules.Newest(added))
+		if err := updateStatuses(ctx, tx, rules.Newest(added)); err != nil {
+			return err
+		}
+		if err := addPending(ctx, tx, added); err != nil {
+			return err
+		}
+		return changeAlerts(ctx, tx, added)
 	})
 	if err != nil {
 		return 0, wrap(ctx, "record", err)

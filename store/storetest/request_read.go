@@ -189,7 +189,7 @@ func roundThroughput(s store.RequestStats, want float64) store.RequestStats {
 	return s
 }
 
-func sample(worker string, shard int, at time.Time) store.QueueSample {
+func queueSample(worker string, shard int, at time.Time) store.QueueSample {
 	return store.QueueSample{
 		Queue: "orders", Worker: worker, Shard: shard, At: at.UTC().Truncate(time.Microsecond),
 		Depth: 7, Active: 3, Processed: 1 << 40, Failed: 2, Refused: 1,
@@ -202,14 +202,14 @@ func samplePages(t requests) {
 	for i := range 20 {
 		for _, worker := range []string{"b", "a"} {
 			for shard := 2; shard >= 0; shard-- {
-				want = append(want, sample(worker, shard, now.Add(-time.Duration(i)*time.Second)))
+				want = append(want, queueSample(worker, shard, now.Add(-time.Duration(i)*time.Second)))
 			}
 		}
 	}
 	shuffled := slices.Clone(want)
 	slices.Reverse(shuffled)
 	require.NoError(t, t.RecordQueue(t.Context(), shuffled))
-	other := sample("a", 0, now)
+	other := queueSample("a", 0, now)
 	other.Queue = "payments"
 	require.NoError(t, t.RecordQueue(t.Context(), []store.QueueSample{other}))
 	pages := func(q store.QueueSampleQuery) (all []store.QueueSample) {
@@ -233,10 +233,10 @@ func samplePages(t requests) {
 
 func samplesOnce(t requests) {
 	now := time.Now()
-	good := []store.QueueSample{sample("a", 0, now), sample("a", 0, now), sample("a", 0, now.Add(-29*24*time.Hour)), sample("a", 0, now.Add(23*time.Hour))}
+	good := []store.QueueSample{queueSample("a", 0, now), queueSample("a", 0, now), queueSample("a", 0, now.Add(-29*24*time.Hour)), queueSample("a", 0, now.Add(23*time.Hour))}
 	bad := []store.QueueSample{
-		sample("a", 1, time.Time{}), sample("a", 1, now.Add(25*time.Hour)), sample("a", 1, now.Add(-32*24*time.Hour)),
-		sample("\xff", 1, now),
+		queueSample("a", 1, time.Time{}), queueSample("a", 1, now.Add(25*time.Hour)), queueSample("a", 1, now.Add(-32*24*time.Hour)),
+		queueSample("\xff", 1, now),
 		{At: now},
 		{Queue: "\x00", At: now},
 	}
@@ -245,7 +245,7 @@ func samplesOnce(t requests) {
 		wg.Go(func() { assert.NoError(t, t.RecordQueue(t.Context(), good)) })
 	}
 	wg.Wait()
-	good = append(good, sample("a", 2, now))
+	good = append(good, queueSample("a", 2, now))
 	rows := t.refused(t.RecordQueue(t.Context(), append(bad, good...)))
 	require.Len(t, rows, len(bad))
 	for i, row := range rows {

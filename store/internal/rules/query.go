@@ -39,9 +39,12 @@ func Query(q store.MessageQuery) (store.MessageQuery, error) {
 	if q.To.IsZero() {
 		q.To = endOfTime
 	}
-	if q.After == nil {
-		q.After = &store.Cursor{At: q.To}
+	q.From, q.To = storable(q.From), storable(q.To)
+	after := store.Cursor{At: q.To}
+	if q.After != nil {
+		after = store.Cursor{At: storable(q.After.At), ID: q.After.ID}
 	}
+	q.After = &after
 	return q, errors.Join(errs...)
 }
 

@@ -22,6 +22,19 @@ type Config struct {
 	// wait for others. For handlers which compute, a small multiple of GOMAXPROCS is enough.
 	Concurrency int
 
+	// RoundRobin has jobs with an ID but no Key take turns over the shards, as anonymous ones do, instead of going where
+	// the hash of the ID says. Those with a Key always go by its hash.
+	RoundRobin bool
+
+	// Retry says how tasks that fail are tried again. By default they are not.
+	Retry Retry
+
+	// StuckAfter is how long a handler may run before it is reported: 10 minutes by default, to the second. A negative
+	// value switches that off.
+	StuckAfter time.Duration
+
+	Tracker any
+
 	// DrainTimeout is how long Run goes on with accepted jobs after its context has ended: up to 24 hours, 30 seconds
 	// by default. A negative value means not at all. Handlers that still run then have their context cancelled, and
 	// five more seconds to notice.
@@ -36,6 +49,7 @@ const (
 	defaultShardCapacity = 100_000
 	defaultConcurrency   = 4_000
 	defaultDrainTimeout  = 30 * time.Second
+	defaultStuckAfter    = 10 * time.Minute
 
 	maxShards        = 1_024
 	maxShardCapacity = 100_000_000
@@ -48,6 +62,10 @@ func (c Config) withDefaults() Config {
 	c.ShardCapacity = cmp.Or(c.ShardCapacity, defaultShardCapacity)
 	c.Concurrency = cmp.Or(c.Concurrency, defaultConcurrency)
 	c.DrainTimeout = cmp.Or(c.DrainTimeout, defaultDrainTimeout)
+	c.StuckAfter = cmp.Or(c.StuckAfter, defaultStuckAfter)
+	c.Retry.Attempts = cmp.Or(c.Retry.Attempts, 1)
+	c.Retry.MinBackoff = cmp.Or(c.Retry.MinBackoff, defaultMinBackoff)
+	c.Retry.MaxBackoff = cmp.Or(c.Retry.MaxBackoff, max(defaultMaxBackoff, c.Retry.MinBackoff))
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
@@ -60,6 +78,11 @@ func (c Config) validate() error {
 		checkCount("Shards", c.Shards, maxShards, defaultShards),
 		checkCount("ShardCapacity", c.ShardCapacity, maxShardCapacity, defaultShardCapacity),
 		checkCount("Concurrency", c.Concurrency, maxConcurrency, defaultConcurrency),
+		checkCount("Retry.Attempts", c.Retry.Attempts, maxAttempts, 1),
+	}
+	if r := c.Retry; r.MinBackoff < 0 || r.MaxBackoff < r.MinBackoff || r.MaxBackoff > maxMaxBackoff {
+		errs = append(errs, fmt.Errorf("queue: Config.Retry backs off from %s to %s: want 0 < MinBackoff <= MaxBackoff <= 24h, or 0 for %s and %s",
+			r.MinBackoff, r.MaxBackoff, defaultMinBackoff, defaultMaxBackoff))
 	}
 	if c.DrainTimeout > maxDrainTimeout {
 		errs = append(errs, fmt.Errorf("queue: Config.DrainTimeout is %s: want up to 24h, 0 for %s, or less than 0 for none",

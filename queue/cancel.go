@@ -46,7 +46,7 @@ func (q *Queue[T, R]) cancel(t *Ticket[R], cause error) bool {
 	if before == delayed {
 		s.forgetLocked(t)
 	} else {
-		s.dead.Add(1)
+		s.out.dead++
 	}
 	s.out.Unlock()
 	s.tellRoom()

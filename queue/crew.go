@@ -124,7 +124,7 @@ func (q *Queue[T, R]) enlist() *worker[T, R] {
 		c.idle = c.idle[:last]
 		return w
 	}
-	w := &worker[T, R]{queue: q, takes: uint(len(c.all)) * stretch}
+	w := &worker[T, R]{queue: q, at: len(c.all) % len(q.shards)}
 	w.start = w.run
 	c.all = append(c.all, w)
 	return w
@@ -180,7 +180,7 @@ func (q *Queue[T, R]) dismiss() bool {
 	c := &q.crew
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if q.waiting() > 0 || !c.word.CompareAndSwap(c.fullLocked(), 0) {
+	if !q.empty() || !c.word.CompareAndSwap(c.fullLocked(), 0) {
 		return c.dismissed
 	}
 	c.dismissed = true

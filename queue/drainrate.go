@@ -19,6 +19,7 @@ type drainRate struct {
 	seen time.Duration // when it was looked at last, on the queue's clock
 	left int           // jobs that have left the shard since then
 	dry  bool          // the shard was empty in between
+	idle bool          // no job has come or gone in between
 
 	busy      time.Duration // time that counts
 	leftTotal float64       // jobs that have left in it
@@ -30,6 +31,7 @@ func (d *drainRate) taken(searching, last bool) {
 		d.left++
 	}
 	d.dry = d.dry || last
+	d.idle = false
 }
 
 // observe counts what has happened since it was called last, unless the shard has run empty meanwhile: idle time says
@@ -39,7 +41,7 @@ func (d *drainRate) observe(now time.Duration, empty bool) {
 		d.busy += now - d.seen
 		d.leftTotal += float64(d.left)
 	}
-	d.seen, d.left, d.dry = now, 0, empty
+	d.seen, d.left, d.dry, d.idle = now, 0, empty, empty
 	if d.busy > rateMemory && d.leftTotal > 0 {
 		d.busy /= 2
 		d.leftTotal /= 2

@@ -31,13 +31,18 @@ func (q *Queue[T, R]) observe() {
 	now, active, waits := q.now(), int64(0), false
 	for _, s := range q.shards {
 		s.out.Lock()
-		s.out.drain.observe(now, s.depth() <= 0)
-		active += s.out.tally.active
-		waits = waits || s.ready() > 0
-		s.out.Unlock()
 		s.in.Lock()
+		idle := s.out.drain.idle
+		s.out.drain.observe(now, s.depthLocked() == 0)
+		active += s.out.tally.active
+		waits = waits || s.out.line.len+s.in.line.len > 0
 		s.in.timed = timedASecond
+		if idle {
+			s.in.line.trim()
+			s.out.line.trim()
+		}
 		s.in.Unlock()
+		s.out.Unlock()
 	}
 	limit, paused := q.crew.state()
 	if waits && !paused {
@@ -86,8 +91,8 @@ func (w *worker[T, R]) isStuck() bool { return w.busy && w.stuck && w.taken == w
 
 func (q *Queue[T, R]) stuckTask(w *worker[T, R]) StuckTask {
 	t := StuckTask{ID: w.id(), Attempt: int(w.entry.attempt) + 1}
-	if w.entry.queued != 0 {
-		t.Queued = q.epoch.Add(w.entry.queued)
+	if w.queued != 0 {
+		t.Queued = q.epoch.Add(w.queued)
 	}
 	if w.taken == w.watched {
 		t.Running = q.now() - w.since

@@ -76,31 +76,31 @@ func New[T, R any](handler func(ctx context.Context, t *Task[T]) (R, error), cfg
 
 // Len returns the number of jobs that wait, those between two attempts included. It doesn't block.
 func (q *Queue[T, R]) Len() int {
-	n := int64(0)
+	n := 0
 	for _, s := range q.shards {
 		n += s.depth()
 	}
-	return int(max(0, n))
+	return n
 }
 
 // ready says whether there may be jobs in line.
 func (q *Queue[T, R]) ready() bool {
 	for _, s := range q.shards {
-		if s.ready() > 0 {
+		if s.ready() {
 			return true
 		}
 	}
 	return false
 }
 
-// waiting is Len at one moment.
-func (q *Queue[T, R]) waiting() int {
+// empty says whether nothing waits, at one moment.
+func (q *Queue[T, R]) empty() bool {
 	defer q.lockAll()()
-	n := int64(0)
+	n := 0
 	for _, s := range q.shards {
-		n += s.depth()
+		n += s.depthLocked()
 	}
-	return int(n)
+	return n == 0
 }
 
 func (q *Queue[T, R]) hash(s string) int {

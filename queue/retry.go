@@ -102,7 +102,7 @@ func (q *Queue[T, R]) delay(s *shard[T, R], e *entry[T, R], b *book, pause time.
 		s.in.delayed = make(map[*Ticket[R]]*attempt[T, R])
 	}
 	s.in.delayed[t] = &attempt[T, R]{entry: *e, timer: time.AfterFunc(pause, func() { q.tryAgain(t) })}
-	s.held.Add(1)
+	s.in.held++
 	return true
 }
 
@@ -119,7 +119,7 @@ func (q *Queue[T, R]) tryAgain(t *Ticket[R]) {
 		t.mu.Unlock()
 		a.entry.queued = q.now()
 		s.lineUpLocked(&a.entry)
-		s.held.Add(-1)
+		s.in.held--
 	}
 	s.in.Unlock()
 	s.out.Unlock()
@@ -133,7 +133,7 @@ func (s *shard[T, R]) forgetLocked(t *Ticket[R]) {
 	s.in.Lock()
 	a := s.in.delayed[t]
 	delete(s.in.delayed, t)
-	s.held.Add(-1)
+	s.in.held--
 	s.in.Unlock()
 	a.timer.Stop()
 	s.advanceLocked(a.entry.lane)

@@ -123,18 +123,17 @@ func (s *shard[T, R]) drop() (tickets []*Ticket[R], n int) {
 	for _, l := range s.in.lanes.byKey {
 		for ; l.first != nil; l.first = l.first.next {
 			drop(l.first.entry.ticket)
-			s.held.Add(-1)
+			s.in.held--
 		}
 		l.last = nil
 	}
 	for t, a := range s.in.delayed {
 		a.timer.Stop()
 		drop(t)
-		s.held.Add(-1)
+		s.in.held--
 	}
 	s.in.delayed = nil
-	s.taken.Store(s.in.lined.Load())
-	s.dead.Store(0)
+	s.out.taken, s.out.dead = s.in.lined, 0
 	s.out.tally.notRun += int64(n)
 	return tickets, n
 }

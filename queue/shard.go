@@ -15,12 +15,14 @@ type shard[T, R any] struct {
 	capacity int
 	ranked   *atomic.Int64 // of all shards: jobs in line that have a priority
 
+	_  [64]byte // what producers write and what workers write lie on cache lines of their own
 	in struct {
 		sync.Mutex
-		_       [56]byte     // a cache line of its own
-		lined   atomic.Int64 // jobs that ever got in line; written under the mutex
-		seen    int64        // taken - dead, as it was when the shard looked full
-		timed   int          // how many more jobs to read the clock for in this second
+		lined   int64 // jobs that ever got in line
+		held    int64 // jobs in lanes, between attempts or being accepted by the tracker: they have a place, but aren't in line
+		seen    int64 // out.taken + out.dead, as it was when the shard looked full
+		timed   int   // how many more jobs to read the clock for in this second
+		any     bool  // as has
 		closed  bool
 		dropped bool
 		line    fifo[entry[T, R]]
@@ -28,19 +30,22 @@ type shard[T, R any] struct {
 		delayed map[*Ticket[R]]*attempt[T, R]
 		room    []chan struct{} // of those who wait for room
 	}
-	held atomic.Int64 // jobs in lanes, between attempts or being accepted by the tracker: they have a place, but aren't in line
+	has  atomic.Bool  // in.line may have jobs; written under in, and seldom: not for each job
 	keen atomic.Int32 // len(in.room)
-	_    [64]byte
-	out  struct {
+
+	_   [64]byte
+	out struct {
 		sync.Mutex
+		taken int64 // jobs that ever left the line
+		dead  int64 // jobs in line that were cancelled
+		any   bool  // as left
 		line  fifo[entry[T, R]]
 		ranks []*rank[T, R] // jobs with a priority; the highest first
 		drain drainRate
 		tally tally
 	}
-	taken atomic.Int64 // jobs that ever left the line; written under out
-	dead  atomic.Int64 // jobs in line that were cancelled; written under out
-	_     [64]byte
+	left atomic.Bool // out.line or out.ranks may have jobs; written under out, and seldom
+	_    [64]byte
 }
 
 // entry is a job that waits.
@@ -52,6 +57,11 @@ type entry[T, R any] struct {
 	priority int16
 	attempt  uint16 // failed attempts
 	attempts uint16 // at most; 0 as configured
+}
+
+// extra says whether the job has more than a payload.
+func (e *entry[T, R]) extra() bool {
+	return e.ticket != nil || e.lane != nil || e.priority|int16(e.attempt|e.attempts) != 0
 }
 
 // rank is the line of one priority other than 0.
@@ -100,26 +110,80 @@ const (
 	timedASecond = 1000
 )
 
-// ready is how many jobs are in line. Read without a mutex it may be too high, but not too low.
-func (s *shard[T, R]) ready() int64 {
-	taken := s.taken.Load()
-	return s.in.lined.Load() - taken
+// ready says whether there may be jobs in line.
+func (s *shard[T, R]) ready() bool { return s.left.Load() || s.has.Load() }
+
+// depthLocked is how many jobs wait, under both locks.
+func (s *shard[T, R]) depthLocked() int {
+	return int(s.in.lined - s.out.taken - s.out.dead + s.in.held)
 }
 
-// depth is how many jobs wait in all.
-func (s *shard[T, R]) depth() int64 {
-	left := s.taken.Load() + s.dead.Load()
-	return s.in.lined.Load() - left + s.held.Load()
+func (s *shard[T, R]) depth() int {
+	s.out.Lock()
+	defer s.out.Unlock()
+	s.in.Lock()
+	defer s.in.Unlock()
+	return s.depthLocked()
 }
 
-// hasRoomLocked says whether one more job may come.
-func (s *shard[T, R]) hasRoomLocked() bool {
-	inLine := s.in.lined.Load() + s.held.Load()
-	if inLine-s.in.seen < int64(s.capacity) {
-		return true
+// roomLocked is how many more jobs may come, as far as is known under in.
+func (s *shard[T, R]) roomLocked() int {
+	return s.capacity - int(s.in.lined+s.in.held-s.in.seen)
+}
+
+// lockIn locks in, and finds out first how many jobs have left if it seems that there is no room. out is locked already if ranked.
+func (s *shard[T, R]) lockIn(ranked bool) {
+	s.in.Lock()
+	if s.roomLocked() > 0 {
+		return
 	}
-	s.in.seen = s.taken.Load() + s.dead.Load()
-	return inLine-s.in.seen < int64(s.capacity)
+	if !ranked {
+		s.in.Unlock()
+		s.out.Lock()
+		s.in.Lock()
+		defer s.out.Unlock()
+	}
+	s.in.seen = s.out.taken + s.out.dead
+}
+
+// stampLocked reads the clock for a job, if it is its turn.
+func (s *shard[T, R]) stampLocked(e *entry[T, R], clock func() time.Duration) {
+	if s.in.timed > 0 {
+		s.in.timed--
+		e.queued = clock()
+	} else if s.in.lined%clockEvery == 0 {
+		e.queued = clock()
+	}
+}
+
+// pushPlain appends a job that has nothing but its payload. It reports false if that can't be: push tells why.
+func (s *shard[T, R]) pushPlain(payload *T, clock func() time.Duration) bool {
+	s.in.Lock()
+	if s.in.closed || s.roomLocked() <= 0 {
+		s.in.Unlock()
+		return false
+	}
+	e := s.in.line.push()
+	e.payload = *payload
+	s.stampLocked(e, clock)
+	s.in.lined++
+	s.tellHas()
+	s.in.Unlock()
+	return true
+}
+
+func (s *shard[T, R]) tellHas() {
+	if !s.in.any {
+		s.in.any = true
+		s.has.Store(true)
+	}
+}
+
+func (s *shard[T, R]) tellLeft(any bool) {
+	if s.out.any != any {
+		s.out.any = any
+		s.left.Store(any)
+	}
 }
 
 // push appends a job, or returns ErrFull or ErrClosed as they are. reserved says that it has a place already.
@@ -128,47 +192,41 @@ func (s *shard[T, R]) push(e *entry[T, R], key string, reserved bool, clock func
 		s.out.Lock()
 		defer s.out.Unlock()
 	}
-	s.in.Lock()
+	s.lockIn(e.priority != 0)
+	defer s.in.Unlock()
 	switch {
 	case reserved:
-		s.held.Add(-1)
+		s.in.held--
 		if s.in.dropped {
-			s.in.Unlock()
 			return ErrClosed
 		}
 	case s.in.closed:
-		s.in.Unlock()
 		return ErrClosed
-	case !s.hasRoomLocked():
-		s.in.Unlock()
+	case s.roomLocked() <= 0:
 		return ErrFull
 	}
 	if e.queued == 0 {
-		if s.in.timed > 0 {
-			s.in.timed--
-			e.queued = clock()
-		} else if s.in.lined.Load()%clockEvery == 0 {
-			e.queued = clock()
-		}
+		s.stampLocked(e, clock)
 	}
 	if key != "" && s.in.lanes.enter(key, e) {
-		s.held.Add(1)
+		s.in.held++
 	} else {
 		s.lineUpLocked(e)
 	}
-	s.in.Unlock()
 	return nil
 }
 
 // lineUpLocked puts a job in line. If it has a priority, out is locked, too.
 func (s *shard[T, R]) lineUpLocked(e *entry[T, R]) {
-	if e.priority != 0 {
-		*s.rankLocked(e.priority).push() = *e
-		s.ranked.Add(1)
-	} else {
+	s.in.lined++
+	if e.priority == 0 {
 		*s.in.line.push() = *e
+		s.tellHas()
+		return
 	}
-	s.in.lined.Store(s.in.lined.Load() + 1)
+	*s.rankLocked(e.priority).push() = *e
+	s.ranked.Add(1)
+	s.tellLeft(true)
 }
 
 func (s *shard[T, R]) rankLocked(priority int16) *fifo[entry[T, R]] {
@@ -189,34 +247,42 @@ func (s *shard[T, R]) nextLocked() *fifo[entry[T, R]] {
 			return &r.line
 		}
 	}
-	if s.out.line.len == 0 {
-		s.in.Lock()
-		s.out.line, s.in.line = s.in.line, s.out.line
-		s.in.Unlock()
-	}
-	if s.out.line.len > 0 {
-		return &s.out.line
-	}
-	for _, r := range s.out.ranks {
-		if r.line.len > 0 {
-			return &r.line
+	if s.out.line.len == 0 && !s.swapLocked() {
+		for _, r := range s.out.ranks {
+			if r.line.len > 0 {
+				return &r.line
+			}
 		}
+		s.tellLeft(false)
+		return nil
 	}
-	return nil
+	return &s.out.line
+}
+
+// swapLocked gives the workers what the producers have brought, and those the empty line.
+func (s *shard[T, R]) swapLocked() bool {
+	if !s.has.Load() {
+		return false
+	}
+	s.in.Lock()
+	s.out.line.swap(&s.in.line)
+	s.in.any = false
+	s.has.Store(false)
+	s.in.Unlock()
+	s.tellLeft(true)
+	return s.out.line.len > 0
 }
 
 // top is the highest priority of a job in line, or less than any if there is none.
 func (s *shard[T, R]) top() int16 {
 	s.out.Lock()
 	defer s.out.Unlock()
-	ranked := 0
 	for _, r := range s.out.ranks {
 		if r.line.len > 0 && r.priority > 0 {
 			return r.priority
 		}
-		ranked += r.line.len
 	}
-	if s.ready() > int64(ranked) {
+	if s.out.line.len > 0 || s.has.Load() {
 		return 0
 	}
 	for _, r := range s.out.ranks {
@@ -231,36 +297,44 @@ func (s *shard[T, R]) top() int16 {
 func (s *shard[T, R]) take(w *worker[T, R]) bool {
 	s.out.Lock()
 	s.settleLocked(w)
-	for {
-		line := s.nextLocked()
-		if line == nil {
-			s.out.Unlock()
-			return false
-		}
-		e := line.front()
-		cancelled := e.ticket != nil && !e.ticket.begin()
-		if cancelled {
-			s.advanceLocked(e.lane)
-			s.dead.Add(-1)
-		} else {
-			w.load(s, e)
-		}
-		if e.priority != 0 {
-			s.ranked.Add(-1)
-		}
-		line.drop()
-		s.taken.Store(s.taken.Load() + 1)
-		if cancelled {
-			continue
-		}
-		s.out.drain.taken(w.searching, s.out.line.len == 0 && s.ready() == 0)
-		s.out.tally.active++
-		s.out.Unlock()
-		if s.keen.Load() > 0 {
-			s.tellRoom()
-		}
-		return true
+	line := s.nextLocked()
+	for line != nil && s.skipLocked(line) {
+		line = s.nextLocked()
 	}
+	if line == nil {
+		s.out.Unlock()
+		return false
+	}
+	w.load(s, line.front())
+	s.leaveLocked(line)
+	s.out.tally.active++
+	s.out.drain.taken(w.searching, line.len == 0 && !s.has.Load())
+	s.out.Unlock()
+	if s.keen.Load() > 0 {
+		s.tellRoom()
+	}
+	return true
+}
+
+// skipLocked removes the first job in line if it was cancelled.
+func (s *shard[T, R]) skipLocked(line *fifo[entry[T, R]]) bool {
+	e := line.front()
+	if e.ticket == nil || e.ticket.begin() {
+		return false
+	}
+	s.advanceLocked(e.lane)
+	s.out.dead--
+	s.leaveLocked(line)
+	return true
+}
+
+// leaveLocked removes the first job in line.
+func (s *shard[T, R]) leaveLocked(line *fifo[entry[T, R]]) {
+	if line != &s.out.line {
+		s.ranked.Add(-1)
+	}
+	line.drop()
+	s.out.taken++
 }
 
 // settle counts the worker's last task and forgets it.
@@ -293,30 +367,29 @@ func (s *shard[T, R]) advanceLocked(of *lane[T, R]) {
 	var e entry[T, R]
 	if s.in.lanes.next(of, &e) {
 		s.lineUpLocked(&e)
-		s.held.Add(-1)
+		s.in.held--
 	}
 }
 
-// reserve keeps n places for jobs that are being accepted, or as many as there are, and returns their number.
+// reserve keeps up to n places for jobs that are being accepted, and returns their number.
 func (s *shard[T, R]) reserve(n int) (int, error) {
+	s.out.Lock()
+	defer s.out.Unlock()
 	s.in.Lock()
 	defer s.in.Unlock()
 	if s.in.closed {
 		return 0, ErrClosed
 	}
-	if !s.hasRoomLocked() {
-		return 0, ErrFull
-	}
-	s.in.seen = s.taken.Load() + s.dead.Load()
-	n = min(n, s.capacity-int(s.in.lined.Load()+s.held.Load()-s.in.seen))
-	s.held.Add(int64(n))
+	s.in.seen = s.out.taken + s.out.dead
+	n = max(0, min(n, s.roomLocked()))
+	s.in.held += int64(n)
 	return n, nil
 }
 
 // release gives back places that were reserved.
 func (s *shard[T, R]) release(n int) {
 	s.in.Lock()
-	s.held.Add(int64(-n))
+	s.in.held -= int64(n)
 	s.in.Unlock()
 	for range n {
 		s.tellRoom()
@@ -338,6 +411,8 @@ func (s *shard[T, R]) shut() {
 func (s *shard[T, R]) full(now time.Duration) *FullError {
 	s.out.Lock()
 	defer s.out.Unlock()
-	depth := int(s.depth())
+	s.in.Lock()
+	depth := s.depthLocked()
+	s.in.Unlock()
 	return &FullError{Shard: s.index, Depth: depth, RetryAfter: s.out.drain.retryAfter(now, depth)}
 }

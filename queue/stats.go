@@ -76,7 +76,7 @@ func (q *Queue[T, R]) count(stats *Stats, now time.Duration) {
 	var retryAfter time.Duration
 	defer q.lockAll()()
 	for i, s := range q.shards {
-		depth := int(s.depth())
+		depth := s.depthLocked()
 		stats.Depths[i] = depth
 		stats.Waiting += depth
 		sum.add(&s.out.tally)

@@ -27,6 +27,12 @@ func (q *Queue[T, R]) Submit(ctx context.Context, job Job[T]) (*Ticket[R], error
 // Key and Deadline allocates nothing of its own; a waiting line that grows long gets room for 64 jobs at a time. If the
 // job's ID is that of an unfinished one, Go returns nil. With a tracker it waits until the job is stored.
 func (q *Queue[T, R]) Go(job Job[T]) error {
+	if job.ID == "" && job.Key == "" && job.Priority|job.Attempts == 0 && job.Deadline.IsZero() && q.ledger == nil {
+		if s := q.shards[q.turn.Add(1)%uint32(len(q.shards))]; s.pushPlain(&job.Payload, q.clock) {
+			q.wake()
+			return nil
+		}
+	}
 	_, err := q.accept(context.Background(), &job, false)
 	return err
 }
@@ -146,12 +152,11 @@ func (q *Queue[T, R]) route(id, key string) (first, candidates int) {
 }
 
 // foremost is the shard that has the job with the highest priority; own, if that is as good.
-func (q *Queue[T, R]) foremost(own uint) uint {
-	own %= uint(len(q.shards))
+func (q *Queue[T, R]) foremost(own int) int {
 	best, top := own, q.shards[own].top()
 	for i, s := range q.shards {
 		if t := s.top(); t > top {
-			best, top = uint(i), t
+			best, top = i, t
 		}
 	}
 	return best

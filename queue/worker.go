@@ -12,14 +12,17 @@ type worker[T, R any] struct {
 	queue     *Queue[T, R]
 	start     func() // run, bound once: starting a goroutine then allocates nothing
 	searching bool   // this worker is the searching one
-	takes     uint   // counts up; every stretch of them goes to the next shard
+	at, stay  int    // the shard whose turn it is, and for how many tasks it still is
 
 	task    Task[T]
+	began   time.Duration // if queued isn't 0
 	outcome outcome
 
 	// The task in hand, for those who ask from outside. Written under out of some shard: who holds them all may read it.
 	from    *shard[T, R]
-	entry   entry[T, R]
+	entry   entry[T, R] // zero if the job has nothing but a payload
+	extra   bool        // it isn't
+	queued  time.Duration
 	busy    bool
 	taken   uint64        // counts up with each task
 	watched uint64        // taken, as the monitor saw it last
@@ -51,17 +54,37 @@ const (
 )
 
 func (w *worker[T, R]) run() {
+	for w.serve() {
+	}
+}
+
+// serve handles tasks as long as it finds any. A panic or a Goexit of the handler ends it: it finishes the task while that unwinds, and reports true
+// if it was a panic, so that it is called again. After a Goexit another goroutine goes on.
+func (w *worker[T, R]) serve() (panicked bool) {
 	returned := false
 	defer func() {
-		if !returned { // the handler has ended this goroutine: go on in another
-			go w.start()
+		if returned {
+			return
 		}
+		var none R
+		if v := recover(); v != nil {
+			p := newPanicError(v)
+			w.queue.panics.log(w.queue.cfg.Logger, w.id(), p)
+			w.finish(none, p)
+			panicked = true
+			return
+		}
+		w.finish(none, ErrGoexit)
+		go w.start()
 	}()
 	for w.find() {
-		w.handle()
+		ctx := w.begin()
+		result, err := w.queue.handler(ctx, &w.task)
+		w.finish(result, err)
 	}
 	returned = true
 	w.retire()
+	return false
 }
 
 // find takes the next task, and reports false when it has given up.
@@ -87,25 +110,35 @@ func (w *worker[T, R]) find() bool {
 
 // take looks through the shards for a task. It stays with one for a stretch at most, so that none is left behind.
 func (w *worker[T, R]) take() bool {
-	if w.queue.ranked.Load() > 0 {
-		w.takes = w.queue.foremost(w.takes/stretch) * stretch
+	q := w.queue
+	if q.ranked.Load() > 0 {
+		w.at, w.stay = q.foremost(w.at), 1
 	}
-	shards := w.queue.shards
-	for range shards {
-		s := shards[w.takes/stretch%uint(len(shards))]
-		if s.ready() > 0 {
+	for range q.shards {
+		if w.stay == 0 {
+			w.turn()
+		}
+		if s := q.shards[w.at]; s.ready() {
 			if w.outcome != counted && w.from != s {
 				w.from.settle(w)
 			}
 			if s.take(w) {
-				w.takes++
+				w.stay--
 				return true
 			}
 		}
-		w.takes += stretch
+		w.turn()
 	}
 	w.settle()
 	return false
+}
+
+// turn goes to the next shard.
+func (w *worker[T, R]) turn() {
+	w.stay = stretch
+	if w.at++; w.at == len(w.queue.shards) {
+		w.at = 0
+	}
 }
 
 func (w *worker[T, R]) settle() {
@@ -116,56 +149,38 @@ func (w *worker[T, R]) settle() {
 
 // load makes the job at hand the worker's task.
 func (w *worker[T, R]) load(s *shard[T, R], e *entry[T, R]) {
-	w.from, w.entry, w.busy = s, *e, true
+	w.from, w.busy = s, true
 	w.taken++
 	t := &w.task
-	t.Payload, t.Attempt = e.payload, int(e.attempt)+1
-	t.Attempts = int(e.attempts)
-	t.Priority = int(e.priority)
+	t.Payload, t.Attempt = e.payload, 1
 	if e.queued != 0 {
+		w.queued = e.queued
 		t.Queued = w.queue.epoch.Add(e.queued)
 	}
+	if e.extra() || w.queue.cfg.Retry.Attempts > 1 {
+		w.loadExtra(e)
+	}
+}
+
+// loadExtra is for jobs that have more than a payload, or may need to be kept for another attempt.
+func (w *worker[T, R]) loadExtra(e *entry[T, R]) {
+	w.entry, w.extra = *e, true
+	t := &w.task
+	t.Attempt, t.Attempts, t.Priority = int(e.attempt)+1, int(e.attempts), int(e.priority)
 	if e.lane != nil {
 		t.Key = e.lane.key
 	}
 	if e.ticket != nil {
-		t.ID = e.ticket.id
-		t.Deadline = e.ticket.context.deadline
-		t.book = e.ticket.book
+		t.ID, t.Deadline, t.book = e.ticket.id, e.ticket.context.deadline, e.ticket.book
 	}
 }
 
+// unload forgets the task. The handler may have written to it.
 func (w *worker[T, R]) unload() {
-	w.task, w.entry, w.outcome, w.busy = Task[T]{}, entry[T, R]{}, counted, false
-}
-
-// handle calls the handler with the task in hand. If the handler ends the goroutine, the task is finished while that
-// unwinds.
-func (w *worker[T, R]) handle() {
-	var result R
-	err := ErrGoexit
-	q, started := w.queue, time.Duration(0)
-	if w.entry.queued != 0 {
-		started = q.now()
-		q.waits.record(started-w.entry.queued, started)
+	w.task, w.outcome, w.busy, w.queued = Task[T]{}, counted, false, 0
+	if w.extra {
+		w.entry, w.extra = entry[T, R]{}, false
 	}
-	ctx := q.work
-	if w.entry.ticket != nil {
-		ctx = q.begin(w)
-	}
-	defer func() {
-		if v := recover(); v != nil {
-			p := newPanicError(v)
-			q.panics.log(q.cfg.Logger, w.id(), p)
-			err = p
-		}
-		if started != 0 {
-			ended := q.now()
-			q.runs.record(ended-started, ended)
-		}
-		q.finish(w, result, err)
-	}()
-	result, err = q.handler(ctx, &w.task)
 }
 
 func (w *worker[T, R]) id() string {
@@ -175,9 +190,17 @@ func (w *worker[T, R]) id() string {
 	return w.entry.ticket.id
 }
 
-// begin returns the context of a task that has a ticket, and so may be cancelled.
-func (q *Queue[T, R]) begin(w *worker[T, R]) context.Context {
+// begin returns the context of the task in hand. If it has a ticket, it may be cancelled.
+func (w *worker[T, R]) begin() context.Context {
+	q := w.queue
+	if w.queued != 0 {
+		w.began = q.now()
+		q.waits.record(w.began-w.queued, w.began)
+	}
 	t := w.entry.ticket
+	if t == nil {
+		return q.work
+	}
 	t.context.parent = q.work
 	if t.more != nil && t.more.row != nil {
 		q.ledger.start(t, w.task.Attempt)
@@ -187,7 +210,12 @@ func (q *Queue[T, R]) begin(w *worker[T, R]) context.Context {
 
 // finish settles what became of the task in hand. One that has a ticket is counted before that is resolved: who knows its
 // outcome finds it in Stats. Any other is counted when the worker takes its next.
-func (q *Queue[T, R]) finish(w *worker[T, R], result R, err error) {
+func (w *worker[T, R]) finish(result R, err error) {
+	q := w.queue
+	if w.queued != 0 {
+		ended := q.now()
+		q.runs.record(ended-w.began, ended)
+	}
 	w.outcome = done
 	if err != nil {
 		w.outcome = failed
@@ -195,10 +223,13 @@ func (q *Queue[T, R]) finish(w *worker[T, R], result R, err error) {
 			return
 		}
 	}
-	t := w.entry.ticket
-	if t == nil {
-		return
+	if w.entry.ticket != nil {
+		w.resolve(result, err)
 	}
+}
+
+func (w *worker[T, R]) resolve(result R, err error) {
+	t := w.entry.ticket
 	t.mu.Lock()
 	t.state = ended
 	cause := t.context.stopped
@@ -209,7 +240,7 @@ func (q *Queue[T, R]) finish(w *worker[T, R], result R, err error) {
 	}
 	how := w.outcome
 	w.from.settle(w)
-	q.conclude(t, how, result, err)
+	w.queue.conclude(t, how, result, err)
 }
 
 // conclude tells the outcome of a task that has ended to all who want to know it.

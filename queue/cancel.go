@@ -21,7 +21,7 @@ func (q *Queue[T, R]) cancel(t *Ticket[R], cause error) bool {
 	t.mu.Lock()
 	before, ctx := t.state, t.context
 	switch before {
-	case ended:
+	case ended, accepting:
 		t.mu.Unlock()
 		s.out.Unlock()
 		return false

@@ -1,6 +1,10 @@
 package queue
 
-import "sync"
+import (
+	"maps"
+	"slices"
+	"sync"
+)
 
 // ids is a part of the index of unfinished jobs that have an ID, and of their tickets.
 type ids[R any] struct {
@@ -36,4 +40,10 @@ func (x *ids[R]) find(id string) *Ticket[R] {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return x.unfinished[id]
+}
+
+func (x *ids[R]) all() []*Ticket[R] {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return slices.Collect(maps.Values(x.unfinished))
 }

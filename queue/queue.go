@@ -25,7 +25,6 @@ type Queue[T, R any] struct {
 	_          [64]byte
 	turn       atomic.Uint32
 	_          [64]byte
-	refused    atomic.Int64
 	duplicates atomic.Int64
 
 	started  atomic.Bool

@@ -75,7 +75,7 @@ func (q *Queue[T, R]) retry(w *worker[T, R], err error) bool {
 	s := w.from
 	s.out.Lock()
 	defer s.out.Unlock()
-	if !q.delay(s, &e, w.task.book, pause, err) {
+	if !q.delay(s, &e, w.steps, pause, err) {
 		return false
 	}
 	w.outcome = again
@@ -94,7 +94,10 @@ func (q *Queue[T, R]) delay(s *shard[T, R], e *entry[T, R], b *book, pause time.
 		return false
 	}
 	t.context.end()
-	t.state, t.book = delayed, b
+	t.state = delayed
+	if b != nil {
+		t.book = b
+	}
 	if t.more != nil && t.more.row != nil {
 		q.ledger.pauseLocked(t, int(e.attempt), err)
 	}

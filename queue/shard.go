@@ -30,8 +30,9 @@ type shard[T, R any] struct {
 		delayed map[*Ticket[R]]*attempt[T, R]
 		room    []chan struct{} // of those who wait for room
 	}
-	has  atomic.Bool  // in.line may have jobs; written under in, and seldom: not for each job
-	keen atomic.Int32 // len(in.room)
+	refused int64        // submissions; guarded by in
+	has     atomic.Bool  // in.line may have jobs; written under in, and seldom: not for each job
+	keen    atomic.Int32 // len(in.room)
 
 	_   [64]byte
 	out struct {
@@ -386,6 +387,13 @@ func (s *shard[T, R]) reserve(n int) (int, error) {
 	return n, nil
 }
 
+// reserveAnyway keeps a place whether there is room or not.
+func (s *shard[T, R]) reserveAnyway() {
+	s.in.Lock()
+	defer s.in.Unlock()
+	s.in.held++
+}
+
 // release gives back places that were reserved.
 func (s *shard[T, R]) release(n int) {
 	s.in.Lock()
@@ -408,11 +416,13 @@ func (s *shard[T, R]) shut() {
 	s.keen.Store(0)
 }
 
+// full counts a refusal, and says when to come back.
 func (s *shard[T, R]) full(now time.Duration) *FullError {
 	s.out.Lock()
 	defer s.out.Unlock()
 	s.in.Lock()
 	depth := s.depthLocked()
+	s.refused++
 	s.in.Unlock()
 	return &FullError{Shard: s.index, Depth: depth, RetryAfter: s.out.drain.retryAfter(now, depth)}
 }

@@ -53,7 +53,6 @@ type Percentiles struct {
 func (q *Queue[T, R]) Stats() Stats {
 	now := q.now()
 	stats := Stats{
-		Refused:    q.refused.Load(),
 		Duplicates: q.duplicates.Load(),
 		Depths:     make([]int, len(q.shards)),
 		Capacity:   len(q.shards) * q.cfg.ShardCapacity,
@@ -80,6 +79,7 @@ func (q *Queue[T, R]) count(stats *Stats, now time.Duration) {
 		stats.Depths[i] = depth
 		stats.Waiting += depth
 		sum.add(&s.out.tally)
+		stats.Refused += s.refused
 		if depth >= s.capacity {
 			retryAfter = max(retryAfter, s.out.drain.retryAfter(now, depth))
 		}

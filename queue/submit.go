@@ -135,7 +135,6 @@ func (q *Queue[T, R]) push(e *entry[T, R], id, key string) error {
 			return err
 		}
 	}
-	q.refused.Add(1)
 	return q.shards[first].full(q.now())
 }
 

@@ -60,5 +60,5 @@ type Task[T any] struct {
 	// the first thousand of a second in each shard and for one of 64 thereafter.
 	Queued time.Time
 
-	book *book // steps; made by the first
+	books bookkeeper
 }

@@ -35,8 +35,9 @@ type state uint8
 const (
 	waiting state = iota
 	running
-	delayed // between two attempts
-	ended   // its outcome is settled, if not yet told
+	delayed   // between two attempts
+	ended     // its outcome is settled, if not yet told
+	accepting // the tracker hasn't stored it yet
 )
 
 // closedDone serves every ticket that was resolved before anybody asked.
@@ -87,7 +88,7 @@ func (t *Ticket[R]) Wait(ctx context.Context) (R, error) {
 func (t *Ticket[R]) Cancel() bool { return t.queue.cancel(t, ErrCancelled) }
 
 // Steps returns the steps that the task has recorded so far, in the order of their end. It doesn't block.
-func (t *Ticket[R]) Steps() []Step {
+func (t *Ticket[R]) Steps() []StepRecord {
 	t.mu.Lock()
 	b := t.book
 	t.mu.Unlock()

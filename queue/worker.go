@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"runtime"
+	"sync"
 	"time"
 )
 
@@ -15,6 +16,8 @@ type worker[T, R any] struct {
 	at, stay  int    // the shard whose turn it is, and for how many tasks it still is
 
 	task    Task[T]
+	bookMu  sync.Mutex
+	steps   *book         // of the task in hand; made by its first step
 	began   time.Duration // if queued isn't 0
 	outcome outcome
 
@@ -152,7 +155,7 @@ func (w *worker[T, R]) load(s *shard[T, R], e *entry[T, R]) {
 	w.from, w.busy = s, true
 	w.taken++
 	t := &w.task
-	t.Payload, t.Attempt = e.payload, 1
+	t.Payload, t.Attempt, t.books = e.payload, 1, w
 	if e.queued != 0 {
 		w.queued = e.queued
 		t.Queued = w.queue.epoch.Add(e.queued)
@@ -171,7 +174,7 @@ func (w *worker[T, R]) loadExtra(e *entry[T, R]) {
 		t.Key = e.lane.key
 	}
 	if e.ticket != nil {
-		t.ID, t.Deadline, t.book = e.ticket.id, e.ticket.context.deadline, e.ticket.book
+		t.ID, t.Deadline = e.ticket.id, e.ticket.context.deadline
 	}
 }
 
@@ -180,6 +183,9 @@ func (w *worker[T, R]) unload() {
 	w.task, w.outcome, w.busy, w.queued = Task[T]{}, counted, false, 0
 	if w.extra {
 		w.entry, w.extra = entry[T, R]{}, false
+	}
+	if w.steps != nil {
+		w.steps = nil
 	}
 }
 

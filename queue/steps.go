@@ -44,18 +44,21 @@ func Together(ctx context.Context, fs ...func(ctx context.Context) error) error 
 	var wg sync.WaitGroup
 	for i, f := range fs {
 		wg.Go(func() {
-			if errs[i] = guarded(func() error { return f(ctx) }); errs[i] != nil {
-				cancel(errs[i])
-			}
+			errs[i] = ErrGoexit // unless it returns
+			defer func() {
+				if errs[i] != nil {
+					cancel(errs[i])
+				}
+			}()
+			errs[i] = guarded(func() error { return f(ctx) })
 		})
 	}
 	wg.Wait()
 	return errors.Join(errs...)
 }
 
-// guarded turns a panic of f into an error. A Goexit goes on, as the error that stays behind.
+// guarded turns a panic of f into an error.
 func guarded(f func() error) (err error) {
-	err = ErrGoexit
 	defer func() {
 		if v := recover(); v != nil {
 			err = newPanicError(v)

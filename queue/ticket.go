@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 )
 
 // Ticket is the receipt of an accepted job, through which its outcome is learned. Any number of goroutines may wait
@@ -108,6 +109,15 @@ func (t *Ticket[R]) begin() bool {
 		t.context.deadline = t.more.deadline
 	}
 	return true
+}
+
+// checkDeadline makes sure that a task whose deadline has passed counts as expired: its context may have said so before the ticket's timer did.
+func (t *Ticket[R]) checkDeadline() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if c := t.context; c.stopped == nil && !c.deadline.IsZero() && !time.Now().Before(c.deadline) {
+		c.stopped = ErrExpired
+	}
 }
 
 func (t *Ticket[R]) resolve(result R, err error) {

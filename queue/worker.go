@@ -225,6 +225,9 @@ func (w *worker[T, R]) finish(result R, err error) {
 	w.outcome = done
 	if err != nil {
 		w.outcome = failed
+		if w.entry.ticket != nil {
+			w.entry.ticket.checkDeadline()
+		}
 		if q.retry(w, err) {
 			return
 		}

@@ -23,34 +23,62 @@ func (l *ledger[T, R]) run(ctx context.Context) {
 	defer wg.Wait()
 	for {
 		pause := backoff.Shorten(l.q.cfg.Lease/3, 0.2, rand.Float64())
-		if err := l.renew(ctx); err != nil && ctx.Err() == nil {
+		if err := l.renew(ctx); err != nil {
 			l.q.cfg.Logger.Warn("queue: lease not renewed", "queue", l.q.cfg.Name, "error", err)
 			pause = min(pause, probe)
 		}
-		select {
-		case <-ctx.Done():
+		renewal := time.Now().Add(pause)
+		for l.takeOverSoon(ctx) && time.Until(renewal) > probe {
+			if !sleep(ctx, probe) {
+				return
+			}
+		}
+		if !sleep(ctx, time.Until(renewal)) {
 			return
-		case <-time.After(pause):
 		}
 	}
 }
 
-// renew renews the lease, and sees to what is nobody's.
+func sleep(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
+	}
+}
+
+// renew renews the lease, and looks for what may be ours without our knowing.
 func (l *ledger[T, R]) renew(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, trackerPatience)
+	call, cancel := context.WithTimeout(ctx, trackerPatience)
 	defer cancel()
-	return guarded(func() error {
-		if err := l.hold(ctx); err != nil {
+	err := guarded(func() error {
+		if err := l.hold(call); err != nil {
 			return err
 		}
-		if err := l.lookForUnknown(ctx); err != nil {
-			return err
-		}
-		if l.q.draining.Load() {
-			return nil
-		}
-		return l.takeOver(ctx)
+		return l.lookForUnknown(call)
 	})
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// takeOverSoon takes over what others have left, and says whether there may be more of it than there was room for.
+func (l *ledger[T, R]) takeOverSoon(ctx context.Context) (more bool) {
+	if l.q.draining.Load() || l.outage.Load() {
+		return false
+	}
+	call, cancel := context.WithTimeout(ctx, trackerPatience)
+	defer cancel()
+	err := guarded(func() (err error) {
+		more, err = l.takeOver(call)
+		return err
+	})
+	if err != nil && ctx.Err() == nil {
+		l.q.cfg.Logger.Warn("queue: nothing taken over", "queue", l.q.cfg.Name, "error", err)
+	}
+	return more
 }
 
 func (l *ledger[T, R]) hold(ctx context.Context) error {
@@ -83,7 +111,7 @@ func (l *ledger[T, R]) rewriteAll() {
 }
 
 // takeOver takes what others have left unfinished, as much as there is room for.
-func (l *ledger[T, R]) takeOver(ctx context.Context) error {
+func (l *ledger[T, R]) takeOver(ctx context.Context) (more bool, err error) {
 	for {
 		places := l.q.reserveAll(commitSize)
 		n := 0
@@ -91,7 +119,6 @@ func (l *ledger[T, R]) takeOver(ctx context.Context) error {
 			n += p
 		}
 		var left []TrackedRequest
-		var err error
 		if n > 0 {
 			left, err = l.tracker.Unfinished(ctx, l.q.cfg.Name, l.owner, n)
 		}
@@ -103,7 +130,7 @@ func (l *ledger[T, R]) takeOver(ctx context.Context) error {
 		}
 		l.q.tellEnd()
 		if err != nil || len(left) < n || n == 0 {
-			return err
+			return err == nil && n == 0, err
 		}
 	}
 }
@@ -150,7 +177,7 @@ func (l *ledger[T, R]) recover(r *TrackedRequest, places []int) {
 // restore makes of a request what it was. The attempt that was cut short isn't held against it.
 func (l *ledger[T, R]) restore(r *TrackedRequest) (e entry[T, R], err error) {
 	kept := *r
-	kept.Payload, kept.Steps = nil, nil
+	kept.Payload, kept.Steps, kept.Worker = nil, nil, l.owner
 	t := &Ticket[R]{id: r.ID, queue: l.q, state: accepting}
 	t.more = &particulars{deadline: r.Deadline, row: &row{request: kept, accepted: make(chan struct{})}}
 	if len(r.Steps) > 0 {

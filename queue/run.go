@@ -34,8 +34,11 @@ func (q *Queue[T, R]) Run(ctx context.Context) error {
 	err := q.drain(cancel)
 	stop()
 	wg.Wait()
-	if q.ledger != nil {
-		err = errors.Join(err, q.ledger.close())
+	if q.ledger == nil {
+		return err
+	}
+	if unrecorded := q.ledger.close(); unrecorded != nil {
+		return errors.Join(err, unrecorded)
 	}
 	return err
 }

@@ -135,11 +135,19 @@ func (l *ledger[T, R]) takeOver(ctx context.Context) (more bool, err error) {
 	}
 }
 
-// reserveAll keeps up to n places, spread over the shards.
+// reserveAll keeps up to n places, spread over the shards. What a shard holds beyond its capacity is taken off.
 func (q *Queue[T, R]) reserveAll(n int) []int {
 	places := make([]int, len(q.shards))
+	beyond := 0
 	for i, s := range q.shards {
 		places[i], _ = s.reserve(max(1, n/len(q.shards))) // none once it is closed
+		beyond += max(0, s.depth()-s.capacity)
+	}
+	for i, s := range q.shards {
+		back := min(beyond, places[i])
+		s.release(back)
+		places[i] -= back
+		beyond -= back
 	}
 	return places
 }
@@ -149,18 +157,20 @@ func (l *ledger[T, R]) recover(r *TrackedRequest, places []int) {
 	q := l.q
 	e, err := l.restore(r)
 	t := e.ticket
-	first, _ := q.route(r.ID, r.Key)
-	t.shard = int32(first)
+	from := slices.IndexFunc(places, func(p int) bool { return p > 0 })
+	t.shard = int32(from)
+	if r.Key != "" { // its shard is given: if that is full, another gives up a place
+		t.shard = int32(q.hash(r.Key))
+	}
 	if known, _ := q.idsOf(r.ID).join(t, func() error { return nil }); known != t {
 		return // it is here already
 	}
-	if places[first] == 0 { // total room was kept: let another shard have one less
-		from := slices.IndexFunc(places, func(p int) bool { return p > 0 })
+	if places[t.shard] == 0 {
+		q.shards[t.shard].reserveAnyway()
 		q.shards[from].release(1)
-		q.shards[first].reserveAnyway()
 		places[from]--
 	} else {
-		places[first]--
+		places[t.shard]--
 	}
 	l.count.recovered.Add(1)
 	if err != nil {

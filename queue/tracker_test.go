@@ -260,6 +260,7 @@ func TestTracker_SupersededOwner(t *testing.T) {
 		sleepy := newQueue(t, sleeper, queue.Config{Tracker: frozen, Owner: "sleepy", Concurrency: 1})
 		stopSleepy := run(sleepy)
 		running := mustSubmit(t, sleepy, queue.Job[time.Duration]{ID: "running", Payload: 3 * time.Minute})
+		synctest.Wait()
 		waiting := mustSubmit(t, sleepy, queue.Job[time.Duration]{ID: "waiting", Payload: time.Second})
 		synctest.Wait()
 		asleep.Store(true)

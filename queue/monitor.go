@@ -28,13 +28,14 @@ func (q *Queue[T, R]) monitor(ctx context.Context) {
 
 // observe measures the speed of each shard and the use of the workers' time, and lets some more jobs read the clock.
 func (q *Queue[T, R]) observe() {
-	now, active, waits := q.now(), int64(0), false
+	now, active, waits, lined := q.now(), int64(0), false, int64(0)
 	for _, s := range q.shards {
 		s.out.Lock()
 		s.in.Lock()
 		idle := s.out.drain.idle
 		s.out.drain.observe(now, s.depthLocked() == 0)
 		active += s.out.tally.active
+		lined += s.in.lined
 		waits = waits || s.out.line.len+s.in.line.len > 0
 		s.in.timed = timedASecond
 		if idle {
@@ -44,6 +45,8 @@ func (q *Queue[T, R]) observe() {
 		s.in.Unlock()
 		s.out.Unlock()
 	}
+	q.arrivals.observe(float64(lined-q.lined) / tick.Seconds())
+	q.lined = lined
 	limit, paused := q.crew.state()
 	if waits && !paused {
 		q.gauge.observe(float64(active) / float64(limit))
@@ -111,7 +114,7 @@ func (q *Queue[T, R]) lockOut() (unlock func()) {
 	}
 }
 
-// gauge is the mean use of the workers while jobs waited, over about the last minute of such time.
+// gauge is a mean over about the last minute in which it was observed.
 type gauge struct {
 	mu    sync.Mutex
 	value float64

@@ -35,6 +35,9 @@ type Queue[T, R any] struct {
 
 	waits, runs recently
 	gauge       gauge
+	arrivals    gauge         // jobs a second
+	lined       int64         // jobs that ever got in line, as the monitor saw it last
+	computed    time.Duration // by the process, when the queue was made
 	ledger      *ledger[T, R] // with a tracker
 }
 
@@ -59,7 +62,7 @@ func New[T, R any](handler func(ctx context.Context, t *Task[T]) (R, error), cfg
 		seed:    maphash.MakeSeed(),
 		ended:   make(chan struct{}, 1),
 	}
-	q.clock = q.now
+	q.clock, q.computed = q.now, processorTime()
 	q.crew.limit = cfg.Concurrency
 	for i := range cfg.Shards {
 		s := &shard[T, R]{index: i, capacity: cfg.ShardCapacity, ranked: &q.ranked}

@@ -336,6 +336,12 @@ func TestStats_JSON(t *testing.T) {
 		"wait":{"p50_seconds":0, "p95_seconds":0, "p99_seconds":0}, "run":{"p50_seconds":0, "p95_seconds":0, "p99_seconds":0}}`, string(text))
 }
 
+// testPatience and testTurn are for what happens in real time.
+const (
+	testPatience = time.Minute
+	testTurn     = time.Millisecond
+)
+
 func mustSubmit[T, R any](t *testing.T, q *queue.Queue[T, R], job queue.Job[T]) *queue.Ticket[R] {
 	t.Helper()
 	ticket, err := q.Submit(t.Context(), job)

@@ -20,6 +20,7 @@ func (db *DB) Maintain(ctx context.Context) error {
 		db.addPartitions(ctx),
 		db.dropPartitions(ctx),
 		db.forgetInstances(ctx),
+		db.maintainRequests(ctx),
 	))
 }
 

@@ -117,10 +117,10 @@ func recordParameters(msgs []*store.Message) []any {
 	}
 }
 
-func column[T any](msgs []*store.Message, value func(*store.Message) T) []T {
-	values := make([]T, len(msgs))
-	for i, m := range msgs {
-		values[i] = value(m)
+func column[M, T any](rows []*M, value func(*M) T) []T {
+	values := make([]T, len(rows))
+	for i, r := range rows {
+		values[i] = value(r)
 	}
 	return values
 }

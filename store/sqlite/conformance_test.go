@@ -25,3 +25,11 @@ func TestDB_Conformance(t *testing.T) {
 		return openAt(t, filepath.Join(t.TempDir(), "upbeat.db"), sqlite.Config{})
 	})
 }
+
+func TestDB_RequestConformance(t *testing.T) {
+	t.Parallel()
+	storetest.RunRequests(t, func(t *testing.T) storetest.RequestStore {
+		t.Helper()
+		return openAt(t, filepath.Join(t.TempDir(), "upbeat.db"), sqlite.Config{})
+	})
+}

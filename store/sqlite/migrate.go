@@ -49,7 +49,8 @@ func apply(ctx context.Context, tx *sql.Tx, m migration.Migration) error {
 	var applied string
 	err := tx.QueryRowContext(ctx, "SELECT checksum FROM upbeat_migrations WHERE version = ?", m.Version).Scan(&applied)
 	if err == nil {
-		return m.Check(applied)
+		_, err := migration.Compare([]migration.Migration{m}, []migration.Applied{{Version: m.Version, Name: m.Name, Checksum: applied}})
+		return err
 	}
 	if !errors.Is(err, sql.ErrNoRows) {
 		return err

@@ -153,7 +153,7 @@ func TestQueue_ContextOfATask(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var kept context.Context
 		q := newQueue(t, func(ctx context.Context, task *queue.Task[int]) (bool, error) {
-			kept = ctx
+			kept = ctx //nolint:fatcontext // on purpose: what becomes of it later
 			if task.Payload == 0 {
 				return true, nil
 			}

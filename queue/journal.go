@@ -213,8 +213,8 @@ func (l *ledger[T, R]) wrote(t *Ticket[R], status string, lost bool) {
 }
 
 // close writes what is left and gives up the lease, so that others need not wait for what is unfinished.
-func (l *ledger[T, R]) close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), closeGrace)
+func (l *ledger[T, R]) close(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, closeGrace)
 	defer cancel()
 	for l.unwritten() > 0 {
 		if err := l.write(ctx); err != nil {

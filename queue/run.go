@@ -37,7 +37,7 @@ func (q *Queue[T, R]) Run(ctx context.Context) error {
 	if q.ledger == nil {
 		return err
 	}
-	if unrecorded := q.ledger.close(); unrecorded != nil {
+	if unrecorded := q.ledger.close(context.WithoutCancel(ctx)); unrecorded != nil {
 		return errors.Join(err, unrecorded)
 	}
 	return err

@@ -49,13 +49,13 @@ func (l *ledger[T, R]) sample(ctx context.Context) {
 }
 
 // Samples says how each shard stands, as a tracker is given it every Config.SampleEvery. It doesn't block.
-func (q *Queue[T, R]) Samples() []QueueSample {
+func (q *Queue[T, R]) Samples() []Sample {
 	now := time.Now().UTC()
-	samples := make([]QueueSample, len(q.shards))
+	samples := make([]Sample, len(q.shards))
 	defer q.lockAll()()
 	for i, s := range q.shards {
 		t := &s.out.tally
-		samples[i] = QueueSample{
+		samples[i] = Sample{
 			Queue: q.cfg.Name, Worker: q.cfg.Owner, Shard: i, At: now, Depth: s.depthLocked(), Active: int(t.active),
 			Processed: t.done + t.failed, Failed: t.failed, Refused: s.refused,
 		}

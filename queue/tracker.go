@@ -36,7 +36,7 @@ type Tracker interface {
 	Request(ctx context.Context, queue, id string) (r TrackedRequest, found bool, err error)
 
 	// RecordQueue adds samples. The same queue, worker, shard and time twice is one.
-	RecordQueue(ctx context.Context, samples []QueueSample) error
+	RecordQueue(ctx context.Context, samples []Sample) error
 }
 
 // States of a request. The last three are final.
@@ -80,8 +80,8 @@ type StepRecord = struct {
 	Error   string        `json:"error,omitempty"`
 }
 
-// QueueSample says how one shard stood in one process at one time.
-type QueueSample = struct {
+// Sample says how one shard stood in one process at one time.
+type Sample = struct {
 	Queue     string    `json:"queue"`
 	Worker    string    `json:"worker"`
 	Shard     int       `json:"shard"`

@@ -1,6 +1,6 @@
-// Queueload is a load test for examples/queue: so many clients send requests at once, come back when they are told to, and wait for the outcome of each.
+// Queueload is a load test for examples/queueservice: so many clients send requests at once, come back when they are told to, and wait for the outcome of each.
 //
-//	go run ./examples/queue -scale 0.1 &
+//	go run ./examples/queueservice -scale 0.1 &
 //	go run ./examples/queueload -clients 1000 -requests 10000
 //
 // It exits with 0 if all that was accepted was finished, else with 1.
@@ -49,7 +49,7 @@ type load struct {
 
 func run(ctx context.Context, args []string, out io.Writer) error {
 	fs := flag.NewFlagSet("queueload", flag.ContinueOnError)
-	url := fs.String("url", "http://localhost:8001", "`where` examples/queue serves")
+	url := fs.String("url", "http://localhost:8001", "`where` examples/queueservice serves")
 	clients := fs.Int("clients", 1000, "`number` of clients at once")
 	requests := fs.Int("requests", 10_000, "`number` of requests of all clients together")
 	if err := fs.Parse(args); err != nil {

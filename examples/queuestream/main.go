@@ -1,4 +1,4 @@
-// Queuestream is examples/queue beyond one machine: the same handler, fed from a Redis stream that any number of processes read.
+// Queuestream is examples/queueservice beyond one machine: the same handler, fed from a Redis stream that any number of processes read.
 //
 //	go run ./examples/queuestream -redis redis://… -work &      # as many as there is work for, on any machine
 //	go run ./examples/queuestream -redis redis://… -work &
@@ -107,7 +107,7 @@ func workOn(ctx context.Context, rdb *redis.Client, concurrency int, out io.Writ
 	return err
 }
 
-// handle is where the work of examples/queue would be. A request may come more than once: it should be idempotent by r.ID.
+// handle is where the work of examples/queueservice would be. A request may come more than once: it should be idempotent by r.ID.
 func handle(ctx context.Context, m *consumer.Message[request]) error {
 	select {
 	case <-time.After(time.Millisecond):

@@ -17,7 +17,7 @@ type Memory struct {
 	mu       sync.Mutex
 	requests map[key]*kept
 	leases   map[key]time.Time // by queue and owner: until when they hold
-	samples  []queue.QueueSample
+	samples  []queue.Sample
 	fault    func(call string) (before, after error)
 }
 
@@ -152,7 +152,7 @@ func (m *Memory) Request(ctx context.Context, name, id string) (r queue.TrackedR
 }
 
 // RecordQueue is queue.Tracker's.
-func (m *Memory) RecordQueue(ctx context.Context, samples []queue.QueueSample) error {
+func (m *Memory) RecordQueue(ctx context.Context, samples []queue.Sample) error {
 	return m.call(ctx, "RecordQueue", func() error {
 		m.samples = append(m.samples, samples...)
 		return nil
@@ -172,7 +172,7 @@ func (m *Memory) Requests() []queue.TrackedRequest {
 }
 
 // Samples returns what RecordQueue was given.
-func (m *Memory) Samples() []queue.QueueSample {
+func (m *Memory) Samples() []queue.Sample {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return slices.Clone(m.samples)

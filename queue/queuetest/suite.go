@@ -83,9 +83,9 @@ func (s subject) transition(t *testing.T, owner string, jobs ...queue.TrackedReq
 	return superseded
 }
 
-func (s subject) unfinished(t *testing.T, owner string, limit int) []string {
+func (s subject) unfinished(t *testing.T, owner string) []string {
 	t.Helper()
-	left, err := s.Unfinished(t.Context(), s.queue, owner, limit)
+	left, err := s.Unfinished(t.Context(), s.queue, owner, 10)
 	require.NoError(t, err)
 	ids := make([]string, len(left))
 	for i, r := range left {
@@ -152,8 +152,8 @@ func (s subject) holds(t *testing.T) { //nolint:thelper // a test
 	require.False(t, s.hold(t, "me", time.Minute))
 	require.False(t, s.hold(t, "you", time.Minute))
 	s.accept(t, "me", "a")
-	require.Empty(t, s.unfinished(t, "you", 10))
-	require.Empty(t, s.unfinished(t, "me", 10), "its own are known to it")
+	require.Empty(t, s.unfinished(t, "you"))
+	require.Empty(t, s.unfinished(t, "me"), "its own are known to it")
 }
 
 func (s subject) releases(t *testing.T) { //nolint:thelper // a test
@@ -164,7 +164,7 @@ func (s subject) releases(t *testing.T) { //nolint:thelper // a test
 	end.Status = queue.StatusCompleted
 	require.Empty(t, s.transition(t, "me", end))
 	require.NoError(t, s.Release(t.Context(), s.queue, "me"))
-	require.Equal(t, []string{"a"}, s.unfinished(t, "you", 10))
+	require.Equal(t, []string{"a"}, s.unfinished(t, "you"))
 	require.Equal(t, []string{"a"}, s.transition(t, "me", s.job("a")))
 	require.False(t, s.hold(t, "me", time.Minute), "it has given its lease up itself")
 }
@@ -173,7 +173,7 @@ func (s subject) lapses(t *testing.T) { //nolint:thelper // a test
 	s.hold(t, "me", time.Second)
 	s.hold(t, "you", time.Minute)
 	s.accept(t, "me", "a")
-	require.Eventually(t, func() bool { return len(s.unfinished(t, "you", 10)) == 1 }, 30*time.Second, 100*time.Millisecond)
+	require.Eventually(t, func() bool { return len(s.unfinished(t, "you")) == 1 }, 30*time.Second, 100*time.Millisecond)
 	require.True(t, s.hold(t, "me", time.Minute))
 	end := s.job("a")
 	end.Status = queue.StatusCompleted
@@ -214,7 +214,7 @@ func (s subject) sharesOut(t *testing.T) { //nolint:thelper // a test
 }
 
 func (s subject) samples(t *testing.T) { //nolint:thelper // a test
-	samples := []queue.QueueSample{{Queue: s.queue, Worker: "w", At: time.Now(), Depth: 1}, {Queue: s.queue, Worker: "w", Shard: 1, At: time.Now()}}
+	samples := []queue.Sample{{Queue: s.queue, Worker: "w", At: time.Now(), Depth: 1}, {Queue: s.queue, Worker: "w", Shard: 1, At: time.Now()}}
 	for range 2 {
 		require.NoError(t, s.RecordQueue(t.Context(), samples))
 	}

@@ -1,7 +1,7 @@
-// Queue is an HTTP service that takes requests at once, works through them later, and finishes what it accepted even if it is killed.
+// Queueservice is an HTTP service that takes requests at once, works through them later, and finishes what it accepted even if it is killed.
 //
-//	go run ./examples/queue                              # keeps requests in queue.db
-//	go run ./examples/queue -db postgres://…             # or DATABASE_URL
+//	go run ./examples/queueservice                              # keeps requests in queue.db
+//	go run ./examples/queueservice -db postgres://…             # or DATABASE_URL
 //	curl -d '{"id":"order-17","text":"hello"}' localhost:8001/process
 //	curl localhost:8001/status/order-17
 //	go run ./examples/queueload                          # a thousand clients at once
@@ -61,7 +61,7 @@ func run(ctx context.Context) int {
 
 func parseOptions(args []string, getenv func(string) string) (options, error) {
 	o := options{queue: queue.Config{Retry: queue.Retry{Attempts: 3}}}
-	fs := flag.NewFlagSet("queue", flag.ContinueOnError)
+	fs := flag.NewFlagSet("queueservice", flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
 	fs.StringVar(&o.listen, "listen", "localhost:8001", "`address` to serve on")
 	fs.StringVar(&o.database, "db", "", "`where` requests are kept: a file, or postgres://… (default: $DATABASE_URL, else queue.db)")

@@ -20,6 +20,9 @@ func (u usage) Resident() uint64 { return u.resident }
 // ReadUsage asks the operating system.
 var ReadUsage = readUsage
 
+// HostName is what a beat says of a host with that name.
+func HostName(name string, err error) string { return hostName(name, err) }
+
 // NewSimulated returns a publisher that knows no Redis and asks no operating system.
 func NewSimulated(
 	publish func(context.Context, []byte) error, read func(context.Context) (Usage, error), service string, cfg Config,

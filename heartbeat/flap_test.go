@@ -29,6 +29,24 @@ func TestMonitor_FlappingIsSummedUp(t *testing.T) {
 	})
 }
 
+func TestMonitor_RestoredGoesOnCountingChanges(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		mon := newMonitor(t, heartbeat.MonitorConfig{Flapping: 3})
+		told, stop := runFor(t, mon)
+		require.NoError(t, mon.Observe(fleet(t, 1, 1), 0))
+		<-time.After(95 * time.Second)
+		require.NoError(t, mon.Observe(fleet(t, 1, 2), 0))
+		require.Equal(t, []heartbeat.EventKind{"started", "stale", "alive"}, kinds(told()))
+		stop()
+		mon = restored(t, heartbeat.MonitorConfig{Flapping: 3}, snapshot(t, mon))
+		told, _ = runFor(t, mon)
+		<-time.After(95 * time.Second)
+		require.NoError(t, mon.Observe(fleet(t, 1, 3), 0))
+		require.Equal(t, []heartbeat.EventKind{"stale", "flapping"}, kinds(told()), "the fourth change within ten intervals, across the restart")
+	})
+}
+
 func TestMonitor_ADeathIsToldOfWhoFlaps(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

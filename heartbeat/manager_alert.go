@@ -38,7 +38,8 @@ type Alert struct {
 
 // Alert raises an alert, or changes the severity and the message of one that is raised already. It blocks until
 // Redis has confirmed the message, at most Config.Timeout. An error says that it can't be known to have arrived; the
-// alert is raised all the same, and every status names it until ClearAlert. At most 64 can be raised at once.
+// alert is raised all the same, and every status names it until ClearAlert. At most 64 can be raised at once. It works before
+// Run and after it, too: what keeps a process from starting, or from ending cleanly, is worth an alert.
 func (m *Manager) Alert(ctx context.Context, a Alert) error {
 	a, err := m.alerts.raise(a)
 	if err != nil {

@@ -61,6 +61,7 @@ type MonitorStats struct {
 	Events    uint64 `json:"events"`              // told
 	Dropped   uint64 `json:"dropped"`             // events that readers were too slow for, summed over readers
 	Blind     bool   `json:"blind"`               // the monitor can't hear, and gives no verdicts
+	BlindWhy  string `json:"blind_why,omitempty"` // what it can't hear, path by path
 	Held      bool   `json:"held"`                // deaths are held back because most of the fleet fell silent at once
 }
 
@@ -146,8 +147,9 @@ func (m *Monitor) Stats() MonitorStats {
 	m.feed.mu.Lock()
 	stats.Events, stats.Dropped = m.feed.told, m.feed.dropped
 	m.feed.mu.Unlock()
-	_, trusted := m.sight.since()
-	stats.Blind = m.judging.Load() && !trusted
+	if _, trusted := m.sight.since(); m.judging.Load() && !trusted {
+		stats.Blind, stats.BlindWhy = true, m.sight.why()
+	}
 	stats.Held = m.mass.on()
 	return stats
 }

@@ -38,7 +38,7 @@ type ServiceSummary struct {
 // there are very many, Services is for who looks often.
 func (m *Monitor) Instances() iter.Seq[Instance] {
 	return func(yield func(Instance) bool) {
-		all := m.collect(func(g *group) bool { return true })
+		all := m.collect("")
 		slices.SortFunc(all, func(a, b view) int { return a.compare(b) })
 		for _, v := range all {
 			if !yield(m.instance(v)) {
@@ -57,7 +57,7 @@ func (m *Monitor) Alive(service string, by ...string) iter.Seq[Instance] {
 	}
 	return func(yield func(Instance) bool) {
 		var all []loaded
-		for _, v := range m.collect(func(g *group) bool { return g.service == service }) {
+		for _, v := range m.collect(service) {
 			if inst := m.instance(v); inst.State == Alive && inst.Beat.Phase != PhaseDraining {
 				all = append(all, loaded{inst, loads(inst.Beat, by)})
 			}
@@ -129,22 +129,27 @@ func (m *Monitor) present() time.Duration {
 	return now
 }
 
-// collect copies the records of the groups that are wanted.
-func (m *Monitor) collect(wanted func(*group) bool) []view {
+// collect copies the records of a service, "" for all.
+func (m *Monitor) collect(service string) []view {
 	var all []view
 	now, clock := m.present(), time.Now()
 	for i := range m.shards {
 		sh := &m.shards[i]
-		sh.mu.Lock()
-		for _, g := range sh.groups {
-			if !wanted(g) {
-				continue
-			}
+		add := func(g *group) {
 			for _, r := range g.records {
 				v := view{record: *r, now: now, clock: clock}
 				v.payload = slices.Clone(r.payload)
 				v.state, v.history = m.verdictLocked(r, now)
 				all = append(all, v)
+			}
+		}
+		sh.mu.Lock()
+		if g := sh.groups[service]; g != nil {
+			add(g)
+		}
+		if service == "" { // no service is called that
+			for _, g := range sh.groups {
+				add(g)
 			}
 		}
 		sh.mu.Unlock()

@@ -51,3 +51,20 @@ func TestReadyz_BrokenCheckIsNamed(t *testing.T) {
 		})
 	}
 }
+
+// An answer is no news for ever: when the probes have stopped asking, a status stops quoting the last one.
+func TestReadyz_AnswerIsQuotedForAWhile(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m, rec := newManager(t, heartbeat.ManagerConfig{})
+		m.ReadyWhen("db", func(context.Context) error { return errDown })
+		stop := run(t, m)
+		code, _ := probe(t, m, "/readyz")
+		require.Equal(t, 503, code)
+		<-time.After(4*time.Minute + 59*time.Second)
+		require.Equal(t, map[string]any{"db": errDown.Error()}, newest(t, rec.Messages(statusChannel))["problems"])
+		<-time.After(time.Minute)
+		require.NotContains(t, newest(t, rec.Messages(statusChannel)), "problems")
+		require.NoError(t, stop())
+	})
+}

@@ -52,7 +52,7 @@ func NewPublisher(rdb redis.UniversalClient, service string, cfg Config) (*Publi
 		return nil, err
 	}
 	p := newPublisher(newRedisTransport(rdb, cfg).publish, readUsage, readContainer, service, cfg)
-	p.host = hostName()
+	p.host = hostName(os.Hostname())
 	return p, nil
 }
 
@@ -198,9 +198,8 @@ func (p *Publisher) measure(ctx context.Context, b *Beat) (err error) {
 	return err
 }
 
-// hostName returns the name of this host where the wire format has room for it, and it tells one host from another.
-func hostName() string {
-	name, err := os.Hostname()
+// hostName returns the name of a host where the wire format has room for it, and it tells one host from another.
+func hostName(name string, err error) string {
 	if err != nil || printable(name, maxNameBytes) != nil || strings.HasPrefix(name, "localhost") {
 		return ""
 	}

@@ -50,3 +50,35 @@ func ownGoroutines() (all []string) {
 	}
 	return all
 }
+
+// What was under way when the goodbye was sent may come after it, and would be what Redis keeps.
+func TestPublisher_GoodbyeIsTheLastWord(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var b broker
+		pub := b.publisher(t, heartbeat.Config{})
+		release := make(chan struct{})
+		b.set(nil, release)
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- pub.Run(ctx) }()
+		synctest.Wait()
+		b.set(nil, nil)
+		cancel()
+		synctest.Wait()
+		require.Equal(t, []heartbeat.Phase{heartbeat.PhaseRunning, heartbeat.PhaseStopped}, phasesOf(b.beats(t)), "not held up")
+		require.Empty(t, ended)
+		<-time.After(time.Second)
+		close(release)
+		require.NoError(t, <-ended)
+		require.Equal(t, []heartbeat.Phase{heartbeat.PhaseRunning, heartbeat.PhaseStopped, heartbeat.PhaseStopped}, phasesOf(b.beats(t)))
+		require.EqualValues(t, 3, b.last(t).Count)
+	})
+}
+
+func phasesOf(beats []heartbeat.Beat) (all []heartbeat.Phase) {
+	for _, b := range beats {
+		all = append(all, b.Phase)
+	}
+	return all
+}

@@ -92,7 +92,7 @@ func (r *record) update(c *core, seen time.Duration) (n news, missed uint64) {
 		missed = c.count - last - 1
 	}
 	r.take(c)
-	r.missed += missed
+	r.missed = max(r.missed, r.missed+missed) // it doesn't wrap, whatever is sent
 	r.seen = max(r.seen, seen)
 	if restarted {
 		return newLife, missed

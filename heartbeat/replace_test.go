@@ -2,6 +2,7 @@ package heartbeat_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -141,4 +142,14 @@ func TestMonitor_OldBeatTakesNoNameBack(t *testing.T) {
 		life("A", 6, heartbeat.PhaseRunning)
 		require.Equal(t, heartbeat.Alive, only(t, mon).State)
 	})
+}
+
+// Every container has a "localhost" somewhere: two of them are no two lives on one host.
+func TestPublisher_NamesOnlyAHostThatCanBeTold(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, "web-7", heartbeat.HostName("web-7", nil))
+	for _, name := range []string{"", "localhost", "localhost.localdomain", "a\x1b[31m", strings.Repeat("h", 129)} {
+		require.Empty(t, heartbeat.HostName(name, nil), "%q", name)
+	}
+	require.Empty(t, heartbeat.HostName("web-7", errDown))
 }

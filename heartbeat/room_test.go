@@ -192,4 +192,8 @@ func TestMonitor_MissedIsCountedWithoutEnd(t *testing.T) {
 	}
 	require.Equal(t, uint64(1<<53-3), only(t, mon).Missed)
 	require.Equal(t, uint64(1<<32-1), only(t, mon).Window.Missed, "no more than that fits")
+	for life := range uint64(5000) { // each of them counts from 1
+		require.NoError(t, mon.Observe(encode(t, func(b *heartbeat.Beat) { b.Count, b.Run = 1<<53, fmt.Sprint("life", life) }), 0))
+	}
+	require.Greater(t, only(t, mon).Missed, uint64(1<<63), "and it never wraps")
 }

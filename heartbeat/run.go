@@ -12,8 +12,8 @@ import (
 // Run sends beats until ctx ends: one at once, the next after a random part of the interval, and then one per
 // interval, less the jitter. A beat that fails is counted and logged, and does not keep the next one from its time.
 //
-// When ctx ends, Run cancels the beat under way, says goodbye with a last one, and waits for collectors that have
-// not returned, all within Config.DrainTimeout. It returns nil when the goodbye has arrived and nothing is left
+// When ctx ends, Run cancels the beat under way, says goodbye with a last one, and waits for collectors and calls of the
+// client that have not returned, all within Config.DrainTimeout; after such a call it says goodbye once more. It returns nil when the goodbye has arrived and nothing is left
 // running; otherwise the error says what failed and names what is stuck. Call it once; wait for it before the
 // process ends, or nobody hears the goodbye.
 func (p *Publisher) Run(ctx context.Context) error {
@@ -75,11 +75,16 @@ func (p *Publisher) drain(ctx context.Context) error {
 	defer cancel()
 	p.ended.Store(true)
 	p.collectors.cancel(errGoodbye)
+	underway := len(p.courier.out) > 0
 	goodbye := p.beat(ctx, true, 0)
+	p.awaitIdle(ctx)
+	if underway && ctx.Err() == nil { // what was under way may have come after the goodbye, and its copy be what is kept
+		goodbye = p.beat(ctx, true, 0)
+		p.awaitIdle(ctx)
+	}
 	if goodbye != nil {
 		goodbye = fmt.Errorf("heartbeat: the goodbye has not been confirmed: %w", goodbye)
 	}
-	p.awaitIdle(ctx)
 	if stuck := p.stuck(); stuck != "" {
 		return errors.Join(goodbye, fmt.Errorf("heartbeat: still running %s after the end: %s", p.cfg.DrainTimeout, stuck))
 	}

@@ -33,6 +33,7 @@ type sight struct {
 	failure string              // guarded by mu; why the last canary could not be sent
 	clear   bool                // guarded by mu; all paths are proved
 	told    bool                // guarded by mu; that it is not clear was said
+	reason  string              // guarded by mu; why it is not clear, by the last look
 	from    time.Duration       // guarded by mu; since when it has been clear, or may not have been
 	spans   []span              // guarded by mu; the blind times, in order
 }
@@ -135,6 +136,7 @@ func (s *sight) look(now time.Duration) (trusted bool, e Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	why, from := s.doubtLocked(now)
+	s.reason = why
 	switch {
 	case why == "" && !s.clear:
 		s.markLocked(span{s.from, now})
@@ -218,6 +220,13 @@ func (s *sight) since() (from time.Duration, trusted bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.from, s.clear
+}
+
+// why returns what the last look doubted.
+func (s *sight) why() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.reason
 }
 
 // blind returns the parts of a time that were blind, in order.

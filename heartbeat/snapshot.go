@@ -43,6 +43,9 @@ type snapshotLine struct {
 	Restarts uint32        `json:"restarts,omitzero"`
 	Keeps    bool          `json:"keeps,omitzero"`
 	Flapping bool          `json:"flapping,omitzero"`
+	Turns    uint32        `json:"turns,omitzero"`   // counted since Calm
+	Calm     time.Duration `json:"calm,omitzero"`    // since when turns are counted
+	Mourned  time.Duration `json:"mourned,omitzero"` // when its death was last told while it flapped
 
 	Slots []slot             `json:"slots"` // oldest first, the present one last, and so is Spent
 	Spent [][accounts]uint16 `json:"spent"`
@@ -51,7 +54,7 @@ type snapshotLine struct {
 // Snapshot writes what the monitor knows, one line of JSON for each instance, for Restore to read. It doesn't keep
 // Observe waiting while it writes, so what is written is not of one single moment.
 func (m *Monitor) Snapshot(w io.Writer) error {
-	all := m.collect(func(*group) bool { return true })
+	all := m.collect("")
 	now := m.now() // after all that was heard before
 	out := bufio.NewWriter(w)
 	lines := json.NewEncoder(out)
@@ -78,6 +81,10 @@ func (v *view) line(now time.Duration) snapshotLine {
 	line := snapshotLine{
 		Beat: v.payload, Seen: now - v.seen, Since: now - v.since, State: v.record.state,
 		Missed: v.missed, Run: v.run, Before: v.before, Restarts: v.restarts, Keeps: v.keeps, Flapping: v.flapping,
+		Turns: v.turns, Calm: now - v.calmFrom,
+	}
+	if v.mourned != 0 {
+		line.Mourned = now - v.mourned
 	}
 	if len(line.Beat) == 0 {
 		line.Beat, _ = json.Marshal(v.beat()) // of names and numbers alone
@@ -159,8 +166,10 @@ func (m *Monitor) checkHead(head snapshotHead) error {
 // check returns what is wrong with a line.
 func (l *snapshotLine) check(head snapshotHead) error {
 	const limit = 100 * 365 * 24 * time.Hour
-	if l.Seen < 0 || l.Seen > limit || l.Since < 0 || l.Since > limit {
-		return fmt.Errorf("ages of %v and %v", l.Seen, l.Since)
+	for _, age := range []time.Duration{l.Seen, l.Since, l.Calm, l.Mourned} {
+		if age < 0 || age > limit {
+			return fmt.Errorf("an age of %v", age)
+		}
 	}
 	if len(l.Slots) != slots || len(l.Spent) != slots {
 		return fmt.Errorf("%d and %d slots: want %d", len(l.Slots), len(l.Spent), slots)
@@ -201,7 +210,10 @@ func (m *Monitor) readLine(text []byte, head snapshotHead, now time.Duration) er
 	if r.state = line.State; r.state == Stopped {
 		r.phase = phaseIndex(PhaseStopped) // even where another in its place has said so
 	}
-	r.seen, r.since, r.calmFrom, r.heard = now-line.Seen, now-line.Since, now, false
+	r.seen, r.since, r.calmFrom, r.heard = now-line.Seen, now-line.Since, now-line.Calm, false
+	if r.turns = line.Turns; line.Mourned > 0 {
+		r.mourned = now - line.Mourned
+	}
 	r.missed, r.run, r.before, r.restarts = line.Missed, line.Run, line.Before, line.Restarts
 	r.keeps, r.flapping = line.Keeps, line.Flapping
 	r.history.done = m.ticks(now)

@@ -112,6 +112,7 @@ func TestMonitor_BlindnessFreezesVerdicts(t *testing.T) {
 		require.Equal(t, []heartbeat.EventKind{"blind"}, kinds(events), "one master's canary is enough")
 		require.Contains(t, events[0].Why, "on b")
 		require.True(t, mon.Stats().Blind)
+		require.Contains(t, mon.Stats().BlindWhy, "has not come back")
 		<-time.After(time.Hour)
 		require.Empty(t, told())
 		require.Equal(t, heartbeat.Alive, only(t, mon).State)

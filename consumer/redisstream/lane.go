@@ -26,6 +26,7 @@ type lane struct {
 
 	// What follows belongs to the goroutine that reads.
 	conn     *redisblock.Conn
+	wire     wire
 	grouped  bool      // the group is there, as far as is known
 	resumed  bool      // what this consumer had held under the same name is taken up
 	resume   entryID   // from here on it isn't
@@ -55,7 +56,7 @@ func (l *lane) receive(ctx context.Context, credit consumer.Credit) ([]consumer.
 	return l.deliver(entries), nil
 }
 
-func (l *lane) read(ctx context.Context, count int) (entries []redis.XMessage, err error) {
+func (l *lane) read(ctx context.Context, count int) (entries []item, err error) {
 	if err := l.open(ctx); err != nil {
 		return nil, err
 	}
@@ -102,7 +103,7 @@ func (l *lane) hangUp() {
 }
 
 // fresh waits for entries that nobody was given yet.
-func (l *lane) fresh(ctx context.Context, count int) ([]redis.XMessage, error) {
+func (l *lane) fresh(ctx context.Context, count int) ([]item, error) {
 	waiting, interrupt := context.WithCancel(ctx)
 	defer interrupt()
 	block := l.alarm.wait(l.src.cfg.Block, interrupt)
@@ -110,19 +111,16 @@ func (l *lane) fresh(ctx context.Context, count int) ([]redis.XMessage, error) {
 	if block <= 0 {
 		return nil, nil
 	}
-	args := redis.XReadGroupArgs{
-		Group: l.src.cfg.Group, Consumer: l.src.cfg.Consumer, Streams: []string{l.stream, ">"}, Count: int64(count),
-	}
-	var streams []redis.XStream
-	err := l.conn.Do(waiting, block, func(ctx context.Context, conn *redis.Conn, block time.Duration) (err error) {
-		args.Block = block
-		streams, err = conn.XReadGroup(ctx, &args).Result()
+	var entries []item
+	cfg := &l.src.cfg
+	err := l.conn.Do(waiting, block, func(ctx context.Context, _ *redis.Conn, block time.Duration) (err error) {
+		entries, err = l.wire.readGroup(ctx, l.conn.Socket(), cfg.Group, cfg.Consumer, l.stream, count, block)
 		return err
 	})
 	switch {
-	case err == nil && len(streams) == 1:
-		return l.grow(count, streams[0].Messages), nil
-	case err == nil, errors.Is(err, redis.Nil), ctx.Err() == nil && waiting.Err() != nil:
+	case err == nil:
+		return l.grow(count, entries), nil
+	case errors.Is(err, redis.Nil), ctx.Err() == nil && waiting.Err() != nil:
 		return nil, nil
 	default:
 		return nil, err
@@ -130,11 +128,11 @@ func (l *lane) fresh(ctx context.Context, count int) ([]redis.XMessage, error) {
 }
 
 // grow notes the highest id, and lets the next read be larger if this one was full and limited by nothing else.
-func (l *lane) grow(count int, entries []redis.XMessage) []redis.XMessage {
+func (l *lane) grow(count int, entries []item) []item {
 	if len(entries) == 0 {
 		return nil
 	}
-	if id, ok := parseID(entries[len(entries)-1].ID); ok {
+	if id, ok := parseID(entries[len(entries)-1].id); ok {
 		l.ledger.delivered(id)
 	}
 	if len(entries) == count && count == l.batch {
@@ -150,7 +148,7 @@ func (l *lane) affordable(credit consumer.Credit) int {
 }
 
 // deliver enters entries in the ledger and makes messages of them.
-func (l *lane) deliver(entries []redis.XMessage) []consumer.Raw {
+func (l *lane) deliver(entries []item) []consumer.Raw {
 	if len(entries) == 0 {
 		return nil
 	}
@@ -158,15 +156,16 @@ func (l *lane) deliver(entries []redis.XMessage) []consumer.Raw {
 	raws := make([]consumer.Raw, len(entries))
 	bytes := int64(0)
 	for i, e := range entries {
-		b.entries[i] = entry{batch: b, id: e.ID}
-		payload, _ := e.Values[l.src.cfg.Field].(string)
+		b.entries[i] = entry{batch: b, id: e.id, fields: e.fields}
+		payload := e.fields.get(l.src.cfg.Field)
 		bytes += int64(len(payload))
-		id, _ := parseID(e.ID)
+		id, _ := parseID(e.id)
 		raws[i] = consumer.Raw{
-			ID: l.messageID(e.ID), At: id.time(), Attempt: int(max(1, e.DeliveredCount)),
-			Payload: []byte(payload), Headers: fields(e.Values), Token: &b.entries[i],
+			ID: e.name, At: id.time(), Attempt: int(max(1, e.attempts)),
+			Payload: payload, Headers: &b.entries[i], Token: &b.entries[i],
 		}
 	}
+	clear(entries) // which a lane without news keeps for long
 	l.ledger.add(b)
 	mean := bytes / int64(len(entries))
 	l.avgBytes = max(1, mean, (3*l.avgBytes+mean)/4) // up at once, down slowly
@@ -174,15 +173,6 @@ func (l *lane) deliver(entries []redis.XMessage) []consumer.Raw {
 }
 
 func (l *lane) messageID(id string) string { return l.stream + "/" + id }
-
-// fields are those of an entry.
-type fields map[string]any
-
-// Header returns the field of that name.
-func (f fields) Header(name string) string {
-	s, _ := f[name].(string)
-	return s
-}
 
 func (l *lane) close(ctx context.Context) error {
 	l.hangUp()
@@ -194,7 +184,7 @@ func (l *lane) close(ctx context.Context) error {
 }
 
 // fenced returns entries that nobody was given yet, for as long as this consumer owns the stream.
-func (l *lane) fenced(ctx context.Context, count int) ([]redis.XMessage, error) {
+func (l *lane) fenced(ctx context.Context, count int) ([]item, error) {
 	end, entries, err := l.find(ctx, freshScript, count)
 	if err != nil {
 		return nil, err

@@ -27,13 +27,17 @@ type batch struct {
 	touched time.Time // when their lease began
 }
 
-// entry is the consumer.Raw.Token of its message.
+// entry is the consumer.Raw.Token of its message, and its Headers.
 type entry struct {
 	batch   *batch
 	id      string
+	fields  flat
 	settled bool // or lost
 	back    bool // it isn't counted in out
 }
+
+// Header returns the field of that name.
+func (e *entry) Header(name string) string { return string(e.fields.get(name)) }
 
 // add records a batch that was received just now.
 func (l *ledger) add(b *batch) {

@@ -147,15 +147,18 @@ func (d *DeadLetters) named(what string, err error) error {
 
 func letterOf(e redis.XMessage) DeadLetter {
 	id, _ := parseID(e.ID)
-	own := fields(e.Values)
-	attempts, _ := strconv.Atoi(own.Header("upbeat_attempts"))
+	own := func(name string) string {
+		s, _ := e.Values[name].(string)
+		return s
+	}
+	attempts, _ := strconv.Atoi(own("upbeat_attempts"))
 	l := DeadLetter{
-		ID: e.ID, At: id.time(), MessageID: own.Header("upbeat_id"), Group: own.Header("upbeat_group"), Reason: own.Header("upbeat_reason"),
-		Stack: own.Header("upbeat_stack"), Attempts: attempts, Fields: make(map[string]string, len(e.Values)),
+		ID: e.ID, At: id.time(), MessageID: own("upbeat_id"), Group: own("upbeat_group"), Reason: own("upbeat_reason"),
+		Stack: own("upbeat_stack"), Attempts: attempts, Fields: make(map[string]string, len(e.Values)),
 	}
 	for name := range e.Values {
 		if !strings.HasPrefix(name, ourPrefix) {
-			l.Fields[name] = own.Header(name)
+			l.Fields[name] = own(name)
 		}
 	}
 	return l

@@ -32,6 +32,33 @@ func deadLetters(t *testing.T, rdb redis.UniversalClient, stream string, n int) 
 	return box
 }
 
+// A handler may change its payload; whether the entry is still in the stream or not, what died is what was delivered.
+func TestDeadLetters_KeepTheEntryAndNotWhatTheHandlerMadeOfIt(t *testing.T) {
+	t.Parallel()
+	rdb, stream := shared(t)
+	trimmed, err := rdb.XAdd(t.Context(), &redis.XAddArgs{Stream: stream, Values: []any{"payload", "gone", "kind", "a", "upbeat_reason", "of an earlier death"}}).Result()
+	require.NoError(t, err)
+	publish(t, rdb, stream, 1234, 1234)
+	c, stop := start(t, rdb, config(stream), consumer.Config{MaxDeadShare: 1}, func(ctx context.Context, m *message) error {
+		if string(m.Payload) == "gone" {
+			require.NoError(t, rdb.XDel(ctx, stream, trimmed).Err())
+		} else {
+			clear(m.Payload)
+		}
+		return consumer.Permanent(errBad)
+	})
+	require.Eventually(t, func() bool { return c.Stats().Dead == 2 && c.Stats().InFlight == 0 }, patience, 5*time.Millisecond)
+	require.NoError(t, stop())
+	box, err := redisstream.NewDeadLetters(rdb, stream)
+	require.NoError(t, err)
+	kept := map[string]string{}
+	for _, l := range list(t, box) {
+		kept[l.Fields["payload"]] = l.Fields["kind"]
+		require.Equal(t, errBad.Error(), l.Reason)
+	}
+	require.Equal(t, map[string]string{"gone": "a", "1234": "test"}, kept)
+}
+
 func list(t *testing.T, box *redisstream.DeadLetters) (letters []redisstream.DeadLetter) {
 	t.Helper()
 	for l, err := range box.All(t.Context()) {

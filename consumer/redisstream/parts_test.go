@@ -80,8 +80,8 @@ func TestParseFound_RefusesWhatNoScriptReturns(t *testing.T) {
 	require.Equal(t, "7-0", next)
 	require.EqualValues(t, 2, gone)
 	require.Len(t, entries, 1)
-	require.Equal(t, map[string]any{"payload": "x"}, entries[0].Values)
-	require.EqualValues(t, 3, entries[0].DeliveredCount)
+	require.Equal(t, "x", entries[0].Field("payload"))
+	require.EqualValues(t, 3, entries[0].Attempts())
 }
 
 // An alarm goes off at most 50 ms after the time that was asked for, and never before the earliest.

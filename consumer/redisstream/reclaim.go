@@ -7,8 +7,6 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/upbeat-go/upbeat/internal/backoff"
 )
 
@@ -23,7 +21,7 @@ const (
 )
 
 // reclaim takes over entries whose lease is over: those of dead consumers, and those whose pause before another attempt is.
-func (l *lane) reclaim(ctx context.Context, count int) ([]redis.XMessage, error) {
+func (l *lane) reclaim(ctx context.Context, count int) ([]item, error) {
 	if l.cursor == searchEnd {
 		l.searched = time.Now()
 	}
@@ -44,13 +42,13 @@ func (l *lane) reclaim(ctx context.Context, count int) ([]redis.XMessage, error)
 }
 
 // others leaves out what is held here: entries whose lease ran out because it could not be renewed, and parked ones if it isn't their time.
-func (l *lane) others(entries []redis.XMessage, early bool) (rest []redis.XMessage) {
+func (l *lane) others(entries []item, early bool) (rest []item) {
 	if len(entries) == 0 {
 		return nil
 	}
 	held := l.ledger.held(early)
 	for _, e := range entries {
-		if !held[e.ID] {
+		if !held[e.id] {
 			rest = append(rest, e)
 		}
 	}
@@ -59,7 +57,7 @@ func (l *lane) others(entries []redis.XMessage, early bool) (rest []redis.XMessa
 
 // takeUp returns what this consumer held in an earlier life or, of an exclusive stream, what anybody held. Later, after
 // a failure, it returns what has been read and never arrived.
-func (l *lane) takeUp(ctx context.Context, count int) ([]redis.XMessage, error) {
+func (l *lane) takeUp(ctx context.Context, count int) ([]item, error) {
 	if l.resume == (entryID{}) {
 		// Names pile up otherwise. It isn't worth a failure.
 		_ = l.eval(ctx, sweepScript, l.src.cfg.Group, l.src.cfg.Consumer, sweepAfter.Milliseconds()).Err()
@@ -88,13 +86,16 @@ func (l *lane) takeUp(ctx context.Context, count int) ([]redis.XMessage, error) 
 var errReply = errors.New("unexpected reply of a script")
 
 // find runs one of the scripts that return where to go on, how many entries have no data any more, and the others.
-func (l *lane) find(ctx context.Context, script string, args ...any) (next string, entries []redis.XMessage, err error) {
+func (l *lane) find(ctx context.Context, script string, args ...any) (next string, entries []item, err error) {
 	args = append([]any{l.src.cfg.Group, l.src.cfg.Consumer}, args...)
 	reply, err := l.eval(ctx, script, args...).Slice()
 	if err != nil {
 		return "", nil, err
 	}
 	next, gone, entries, ok := parseFound(reply)
+	for i := range entries {
+		entries[i].name = l.messageID(entries[i].id)
+	}
 	if !ok {
 		return "", nil, fmt.Errorf("%w: %.200q", errReply, reply)
 	}
@@ -111,15 +112,15 @@ func (l *lane) lose(count int64) {
 }
 
 // parseFound reads {next, gone, {{id, attempts, {name, value, …}}, …}}.
-func parseFound(reply []any) (next string, gone int64, entries []redis.XMessage, ok bool) {
+func parseFound(reply []any) (next string, gone int64, entries []item, ok bool) {
 	if len(reply) != 3 {
 		return "", 0, nil, false
 	}
 	next, isString := reply[0].(string)
 	gone, isInt := reply[1].(int64)
 	list, isList := reply[2].([]any)
-	for _, item := range list {
-		e, ok := parseEntry(item)
+	for _, reply := range list {
+		e, ok := parseEntry(reply)
 		if !ok {
 			return "", 0, nil, false
 		}
@@ -128,24 +129,24 @@ func parseFound(reply []any) (next string, gone int64, entries []redis.XMessage,
 	return next, gone, entries, isString && isInt && isList
 }
 
-func parseEntry(item any) (e redis.XMessage, ok bool) {
-	parts, _ := item.([]any)
+func parseEntry(reply any) (e item, ok bool) {
+	parts, _ := reply.([]any)
 	if len(parts) != 3 {
 		return e, false
 	}
 	id, isString := parts[0].(string)
 	attempts, isInt := parts[1].(int64)
-	flat, isList := parts[2].([]any)
-	if !isString || !isInt || !isList || len(flat)%2 != 0 {
+	list, isList := parts[2].([]any)
+	if !isString || !isInt || !isList || len(list)%2 != 0 {
 		return e, false
 	}
-	e = redis.XMessage{ID: id, DeliveredCount: attempts, Values: make(map[string]any, len(flat)/2)}
-	for i := 0; i < len(flat); i += 2 {
-		name, isString := flat[i].(string)
+	e = item{id: id, attempts: attempts}
+	for _, field := range list {
+		s, isString := field.(string)
 		if !isString {
 			return e, false
 		}
-		e.Values[name] = flat[i+1]
+		e.fields = appendBulk(e.fields, s)
 	}
 	return e, true
 }

@@ -41,20 +41,31 @@ for i = 3, #ARGV, 3 do
 end
 return gone`
 
-	// buryScript adds a dead letter with the fields of ARGV[4…] to KEYS[2] and acks the entry ARGV[3]. When it is called again, the
+	// buryScript adds a dead letter to KEYS[2] and acks the entry ARGV[3]: ARGV[5…] are as many arguments as ARGV[4] says that tell of its death, and
+	// then its fields as they were handed out, for when it isn't in the stream any more. Neither has what an earlier death told. When it is called again, the
 	// entry isn't pending any more. But neither is one that was trimmed, or whose group is gone: nobody knows then, and a second letter is
 	// better than none.
 	buryScript = `
 local p = redis.pcall('XPENDING', KEYS[1], ARGV[1], ARGV[3], ARGV[3], 1)
+local entry = redis.call('XRANGE', KEYS[1], ARGV[3], ARGV[3])[1]
 if not p.err then
   if p[1] and p[1][2] ~= ARGV[2] then
     return 0
   end
-  if not p[1] and redis.call('XRANGE', KEYS[1], ARGV[3], ARGV[3])[1] then
+  if not p[1] and entry then
     return 0
   end
 end
-redis.call('XADD', KEYS[2], '*', unpack(ARGV, 4))
+local ours = 4 + tonumber(ARGV[4])
+local fields, letter = entry and entry[2] or {unpack(ARGV, ours + 1)}, {}
+for i = 1, #fields, 2 do
+  if string.sub(fields[i], 1, 7) ~= 'upbeat_' then
+    letter[#letter + 1] = fields[i]
+    letter[#letter + 1] = fields[i + 1]
+  end
+end
+for i = 5, ours do letter[#letter + 1] = ARGV[i] end
+redis.call('XADD', KEYS[2], '*', unpack(letter))
 if not p.err then
   redis.call('XACK', KEYS[1], ARGV[1], ARGV[3])
 end

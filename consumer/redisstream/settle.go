@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -25,6 +24,10 @@ func (s *Source) Settle(ctx context.Context, outcomes []consumer.Outcome) error 
 			return fmt.Errorf("redisstream: message %s is of another source", o.ID)
 		}
 		l := e.batch.lane
+		if len(s.lanes) == 1 {
+			byLane[l] = outcomes
+			continue
+		}
 		if byLane[l] == nil {
 			byLane[l] = make([]consumer.Outcome, 0, len(outcomes))
 		}
@@ -46,7 +49,7 @@ func (s *Source) Settle(ctx context.Context, outcomes []consumer.Outcome) error 
 
 // settle adds to pipe what stores outcomes. The function that it returns is to be called when that has been done.
 func (l *lane) settle(ctx context.Context, pipe redis.Pipeliner, outcomes []consumer.Outcome) (stored func()) {
-	acks := make([]string, 0, len(outcomes))
+	acks := make([]any, 0, len(outcomes))
 	var ended, parked []*entry
 	var returned []consumer.Outcome
 	for _, o := range outcomes {
@@ -56,7 +59,7 @@ func (l *lane) settle(ctx context.Context, pipe redis.Pipeliner, outcomes []cons
 			parked, returned = append(parked, e), append(returned, o)
 			continue
 		case consumer.Dead:
-			pipe.Eval(ctx, buryScript, []string{l.stream, l.dead}, l.letter(e.id, o)...)
+			pipe.Eval(ctx, buryScript, []string{l.stream, l.dead}, l.letter(e, o)...)
 		default:
 			acks = append(acks, e.id)
 		}
@@ -80,18 +83,13 @@ func (l *lane) settle(ctx context.Context, pipe redis.Pipeliner, outcomes []cons
 	}
 }
 
-func (l *lane) ack(ctx context.Context, pipe redis.Pipeliner, ids []string) {
+func (l *lane) ack(ctx context.Context, pipe redis.Pipeliner, ids []any) {
 	for part := range slices.Chunk(ids, ackSize) {
 		if l.owner == "" {
-			pipe.XAck(ctx, l.stream, l.src.cfg.Group, part...)
+			_ = pipe.Process(ctx, redis.NewIntCmd(ctx, append([]any{"xack", l.stream, l.src.cfg.Group}, part...)...)) // only queues
 			continue
 		}
-		args := make([]any, 0, 2+len(part))
-		args = append(args, l.src.cfg.Group, l.src.cfg.Consumer)
-		for _, id := range part {
-			args = append(args, id)
-		}
-		pipe.Eval(ctx, ackScript, l.keys(), args...)
+		pipe.Eval(ctx, ackScript, l.keys(), append([]any{l.src.cfg.Group, l.src.cfg.Consumer}, part...)...)
 	}
 }
 
@@ -137,8 +135,8 @@ const (
 	longestStack  = 8 << 10
 )
 
-// letter returns the arguments of buryScript: the fields of the entry, and why it is there.
-func (l *lane) letter(id string, o consumer.Outcome) []any {
+// letter returns the arguments of buryScript: why it is there, and the fields of the entry.
+func (l *lane) letter(e *entry, o consumer.Outcome) []any {
 	ours := []any{
 		"upbeat_reason", cut(fmt.Sprint(o.Err), longestReason), "upbeat_attempts", o.Attempt,
 		"upbeat_group", l.src.cfg.Group, "upbeat_id", o.ID,
@@ -146,14 +144,11 @@ func (l *lane) letter(id string, o consumer.Outcome) []any {
 	if p, ok := errors.AsType[*consumer.PanicError](o.Err); ok {
 		ours = append(ours, "upbeat_stack", cut(string(p.Stack), longestStack))
 	}
-	args := []any{l.src.cfg.Group, l.src.cfg.Consumer, id}
-	theirs, _ := o.Headers.(fields)
-	for name, value := range theirs {
-		if !strings.HasPrefix(name, ourPrefix) { // it may be a dead letter that died again
-			args = append(args, name, value)
-		}
+	args := append([]any{l.src.cfg.Group, l.src.cfg.Consumer, e.id, len(ours)}, ours...)
+	for name, value := range e.fields.all() {
+		args = append(args, name, value)
 	}
-	return append(args, ours...)
+	return args
 }
 
 func cut(s string, longest int) string { return s[:min(len(s), longest)] }

@@ -9,50 +9,27 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
+	"github.com/upbeat-go/upbeat/examples/internal/exetest"
 	"github.com/upbeat-go/upbeat/heartbeat"
 	"github.com/upbeat-go/upbeat/internal/testserver"
 )
 
-// program builds the monitor once for all tests of this process.
-var program = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "monitor-test-")
-	if err != nil {
-		return "", err
-	}
-	exe := filepath.Join(dir, "monitor.exe")
-	out, err := exec.CommandContext(context.Background(), "go", "build", "-o", exe, ".").CombinedOutput()
-	if err != nil {
-		return "", &exec.Error{Name: string(out), Err: err}
-	}
-	return exe, nil
-})
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if exe, err := program(); err == nil {
-		_ = os.RemoveAll(filepath.Dir(exe))
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { exetest.Main(m) }
 
 // command is a run of the monitor that doesn't see the servers of this process's environment, and ends in any case.
 func command(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
-	exe, err := program()
-	require.NoError(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
 	t.Cleanup(cancel)
-	cmd := exec.CommandContext(ctx, exe, args...)
+	cmd := exec.CommandContext(ctx, exetest.Path(t), args...)
 	cmd.Env = append(os.Environ(), "REDIS_URL=", "HEALTH_REDIS_HOST=", "HEALTH_REDIS_PORT=", "HEALTH_REDIS_PASSWORD=", "TERM=xterm")
 	return cmd
 }
@@ -71,8 +48,7 @@ func output(t *testing.T, cmd *exec.Cmd) (stdout, stderr string, code int) {
 // redisWith is a private Redis that keeps beats of these ages, each of a service that is named after its state.
 func redisWith(t *testing.T, beats map[string]time.Duration) *testserver.Redis {
 	t.Helper()
-	_, err := program() // now: the beats shall not grow old while it is built
-	require.NoError(t, err)
+	_ = exetest.Path(t) // now: the beats shall not grow old while it is built
 	server := testserver.StartRedis(t, testserver.RedisConfig{})
 	rdb := client(t, server)
 	for service, age := range beats {

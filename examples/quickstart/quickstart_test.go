@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"runtime"
 	"strconv"
@@ -20,37 +19,16 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
+	"github.com/upbeat-go/upbeat/examples/internal/exetest"
 	"github.com/upbeat-go/upbeat/internal/testserver"
 )
 
-// program builds the quickstart once for all tests of this process.
-var program = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "quickstart-test-")
-	if err != nil {
-		return "", err
-	}
-	exe := filepath.Join(dir, "quickstart.exe")
-	out, err := exec.CommandContext(context.Background(), "go", "build", "-o", exe, ".").CombinedOutput()
-	if err != nil {
-		return "", &exec.Error{Name: string(out), Err: err}
-	}
-	return exe, nil
-})
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if exe, err := program(); err == nil {
-		_ = os.RemoveAll(filepath.Dir(exe))
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { exetest.Main(m) }
 
 // command is a run of the quickstart that doesn't see the servers of this process's environment.
 func command(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
-	exe, err := program()
-	require.NoError(t, err)
-	cmd := exec.CommandContext(t.Context(), exe, args...)
+	cmd := exec.CommandContext(t.Context(), exetest.Path(t), args...)
 	cmd.Env = append(os.Environ(), "REDIS_URL=", "DATABASE_URL=", "TMPDIR="+t.TempDir())
 	return cmd
 }

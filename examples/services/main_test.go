@@ -3,15 +3,12 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"io"
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -20,37 +17,16 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/upbeat-go/upbeat/examples/internal/exetest"
 	"github.com/upbeat-go/upbeat/heartbeat"
 	"github.com/upbeat-go/upbeat/internal/testserver"
 )
 
-// program builds the services once for all tests of this process.
-var program = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "services-test-")
-	if err != nil {
-		return "", err
-	}
-	exe := filepath.Join(dir, "services.exe")
-	out, err := exec.CommandContext(context.Background(), "go", "build", "-o", exe, ".").CombinedOutput()
-	if err != nil {
-		return "", &exec.Error{Name: string(out), Err: err}
-	}
-	return exe, nil
-})
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if exe, err := program(); err == nil {
-		_ = os.RemoveAll(filepath.Dir(exe))
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { exetest.Main(m) }
 
 func command(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
-	exe, err := program()
-	require.NoError(t, err)
-	cmd := exec.CommandContext(t.Context(), exe, args...)
+	cmd := exec.CommandContext(t.Context(), exetest.Path(t), args...)
 	cmd.Env = append(os.Environ(), "REDIS_URL=", "HEARTBEAT_INTERVAL=")
 	return cmd
 }

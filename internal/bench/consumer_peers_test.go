@@ -23,6 +23,7 @@ import (
 func BenchmarkStream_Peers(b *testing.B) {
 	b.Run("watermill-redisstream", drainWatermill)
 	b.Run("asynq", drainAsynq)
+	b.Run("river", drainRiver)
 }
 
 func drainWatermill(b *testing.B) {

@@ -58,6 +58,7 @@ type entry[T, R any] struct {
 	priority int16
 	attempt  uint16 // failed attempts
 	attempts uint16 // at most; 0 as configured
+	timed    bool   // its times are measured
 }
 
 // extra says whether the job has more than a payload.
@@ -151,8 +152,11 @@ func (s *shard[T, R]) lockIn(ranked bool) {
 func (s *shard[T, R]) stampLocked(e *entry[T, R], clock func() time.Duration) {
 	if s.in.timed > 0 {
 		s.in.timed--
-		e.queued = clock()
-	} else if s.in.lined%clockEvery == 0 {
+	} else if s.in.lined%clockEvery != 0 {
+		return
+	}
+	e.timed = true
+	if e.queued == 0 {
 		e.queued = clock()
 	}
 }
@@ -206,9 +210,7 @@ func (s *shard[T, R]) push(e *entry[T, R], key string, reserved bool, clock func
 	case s.roomLocked() <= 0:
 		return ErrFull
 	}
-	if e.queued == 0 {
-		s.stampLocked(e, clock)
-	}
+	s.stampLocked(e, clock)
 	if key != "" && s.in.lanes.enter(key, e) {
 		s.in.held++
 	} else {

@@ -32,8 +32,8 @@ type Stats struct {
 	// RetryAfterSeconds is what a job that is refused now is told at most. 0 while no shard is full.
 	RetryAfterSeconds float64 `json:"retry_after_seconds"`
 
-	// Wait is how long jobs have waited and Run how long handlers have run, over the last minute or two and within 4 %. They are measured for all tasks of
-	// Submit, and for the first thousand of a second in each shard and one of 64 thereafter.
+	// Wait is how long jobs have waited and Run how long handlers have run, over the last minute or two and within 4 %. They are measured for the
+	// first thousand jobs of a second in each shard, and one of 64 thereafter.
 	Wait Percentiles `json:"wait"`
 	Run  Percentiles `json:"run"`
 

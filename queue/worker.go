@@ -18,7 +18,7 @@ type worker[T, R any] struct {
 	task    Task[T]
 	bookMu  sync.Mutex
 	steps   *book         // of the task in hand; made by its first step
-	began   time.Duration // if queued isn't 0
+	began   time.Duration // if timed
 	outcome outcome
 
 	// The task in hand, for those who ask from outside. Written under out of some shard: who holds them all may read it.
@@ -26,6 +26,7 @@ type worker[T, R any] struct {
 	entry   entry[T, R] // zero if the job has nothing but a payload
 	extra   bool        // it isn't
 	queued  time.Duration
+	timed   bool
 	busy    bool
 	taken   uint64        // counts up with each task
 	watched uint64        // taken, as the monitor saw it last
@@ -152,7 +153,7 @@ func (w *worker[T, R]) settle() {
 
 // load makes the job at hand the worker's task.
 func (w *worker[T, R]) load(s *shard[T, R], e *entry[T, R]) {
-	w.from, w.busy = s, true
+	w.from, w.busy, w.timed = s, true, e.timed
 	w.taken++
 	t := &w.task
 	t.Payload, t.Attempt, t.books = e.payload, 1, w
@@ -199,7 +200,7 @@ func (w *worker[T, R]) id() string {
 // begin returns the context of the task in hand. If it has a ticket, it may be cancelled.
 func (w *worker[T, R]) begin() context.Context {
 	q := w.queue
-	if w.queued != 0 {
+	if w.timed {
 		w.began = q.now()
 		q.waits.record(w.began-w.queued, w.began)
 	}
@@ -218,7 +219,7 @@ func (w *worker[T, R]) begin() context.Context {
 // outcome finds it in Stats. Any other is counted when the worker takes its next.
 func (w *worker[T, R]) finish(result R, err error) {
 	q := w.queue
-	if w.queued != 0 {
+	if w.timed {
 		ended := q.now()
 		q.runs.record(ended-w.began, ended)
 	}

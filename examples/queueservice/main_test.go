@@ -21,31 +21,12 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/upbeat-go/upbeat/examples/internal/exetest"
 	"github.com/upbeat-go/upbeat/internal/testserver"
 	"github.com/upbeat-go/upbeat/queue"
 )
 
-// programs builds this program and the load test once for all tests of this process.
-var programs = sync.OnceValues(func() (dir string, err error) {
-	if dir, err = os.MkdirTemp("", "queue-test-"); err != nil {
-		return "", err
-	}
-	for name, pkg := range map[string]string{"queue.exe": ".", "queueload.exe": "../queueload"} {
-		out, err := exec.CommandContext(context.Background(), "go", "build", "-o", filepath.Join(dir, name), pkg).CombinedOutput()
-		if err != nil {
-			return dir, &exec.Error{Name: string(out), Err: err}
-		}
-	}
-	return dir, nil
-})
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if dir, err := programs(); err == nil {
-		_ = os.RemoveAll(dir)
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { exetest.Main(m) }
 
 // service is a running program.
 type service struct {
@@ -55,10 +36,8 @@ type service struct {
 
 func startService(t *testing.T, database string, args ...string) *service {
 	t.Helper()
-	dir, err := programs()
-	require.NoError(t, err)
 	args = append([]string{"-listen", "127.0.0.1:0", "-db", database}, args...)
-	cmd := exec.CommandContext(context.Background(), filepath.Join(dir, "queue.exe"), args...)
+	cmd := exec.CommandContext(context.Background(), exetest.Path(t), args...)
 	cmd.Env = append(os.Environ(), "DATABASE_URL=")
 	stderr, err := cmd.StderrPipe()
 	require.NoError(t, err)
@@ -110,9 +89,7 @@ func TestMain_WorksThroughALoad(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := startService(t, database, "-scale", "0.01", "-capacity", "50", "-concurrency", "100")
-			dir, err := programs()
-			require.NoError(t, err)
-			out, err := exec.CommandContext(t.Context(), filepath.Join(dir, "queueload.exe"), "-url", s.url, "-clients", "300", "-requests", "600").CombinedOutput()
+			out, err := exec.CommandContext(t.Context(), "go", "run", "../queueload", "-url", s.url, "-clients", "300", "-requests", "600").CombinedOutput()
 			require.NoError(t, err, "%s", out)
 			require.Contains(t, string(out), "completed 600, failed 0")
 

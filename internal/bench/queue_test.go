@@ -3,7 +3,6 @@ package bench_test
 import (
 	"context"
 	"log/slog"
-	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -86,7 +85,7 @@ func startQueue(b *testing.B) (submit, wait func()) {
 	go func() { ended <- q.Run(ctx) }()
 	return func() {
 			for q.Go(queue.Job[struct{}]{}) != nil {
-				runtime.Gosched()
+				<-time.After(100 * time.Microsecond)
 			}
 		}, func() {
 			cancel()

@@ -176,7 +176,7 @@ func TestQueue_IdleHoldsNoGoroutine(t *testing.T) {
 		synctest.Wait()
 		require.Equal(t, 1000, q.Stats().Active)
 		require.InDelta(t, 0.25, q.Stats().Utilisation, 1e-9)
-		time.Sleep(2 * time.Second) //nolint:forbidigo // a bubble's time
+		<-time.After(2 * time.Second)
 		synctest.Wait()
 		require.EqualValues(t, 1000, q.Stats().Done)
 		require.Zero(t, workersAlive(t))

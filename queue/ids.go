@@ -1,37 +1,49 @@
 package queue
 
-import "sync"
+import (
+	"maps"
+	"slices"
+	"sync"
+)
 
-// ids is a part of the index of unfinished jobs that have an ID. It has their tickets too: one that nobody has asked
-// for yet can still be made for the second who submits the ID.
+// ids is a part of the index of unfinished jobs that have an ID, and of their tickets.
 type ids[R any] struct {
 	mu         sync.Mutex
 	unfinished map[string]*Ticket[R]
 }
 
-// join runs push for an ID that is not in the index and then enters it with the ticket. For one that is, it reports
-// the first job's ticket. wanted says whether a ticket is asked for; without it both may be nil.
-func (x *ids[R]) join(id string, wanted bool, push func() error) (ticket *Ticket[R], joined bool, err error) {
+// join enters a new ticket under an ID that is not in the index, and then runs push. For an ID that is there it returns
+// the first job's ticket.
+func (x *ids[R]) join(fresh *Ticket[R], push func() error) (first *Ticket[R], err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	ticket, joined = x.unfinished[id]
-	if ticket == nil && wanted {
-		ticket = new(Ticket[R])
+	if first, joined := x.unfinished[fresh.id]; joined {
+		return first, nil
 	}
-	if !joined {
-		if err := push(); err != nil {
-			return nil, false, err
-		}
+	if err := push(); err != nil {
+		return nil, err
 	}
-	x.unfinished[id] = ticket
-	return ticket, joined, nil
+	x.unfinished[fresh.id] = fresh
+	return fresh, nil
 }
 
-// leave removes an ID and returns its ticket, or nil if nobody holds one.
-func (x *ids[R]) leave(id string) *Ticket[R] {
+// leave removes a ticket.
+func (x *ids[R]) leave(t *Ticket[R]) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	ticket := x.unfinished[id]
-	delete(x.unfinished, id)
-	return ticket
+	if x.unfinished[t.id] == t {
+		delete(x.unfinished, t.id)
+	}
+}
+
+func (x *ids[R]) find(id string) *Ticket[R] {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.unfinished[id]
+}
+
+func (x *ids[R]) all() []*Ticket[R] {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return slices.Collect(maps.Values(x.unfinished))
 }

@@ -136,8 +136,8 @@ func TestQueue_FreeWorkersTakeAnyShard(t *testing.T) {
 			return 0, nil
 		}, queue.Config{Shards: 8, Concurrency: 8})
 		stop := run(q)
-		for range 7 {
-			require.NoError(t, q.Go(queue.Job[bool]{Key: "k", Payload: true}))
+		for i := range 7 {
+			require.NoError(t, q.Go(queue.Job[bool]{Key: "slow" + strconv.Itoa(i), Payload: true}))
 			synctest.Wait()
 		}
 		for i := range 1000 { // one worker is left, for eight shards

@@ -150,10 +150,10 @@ func (m *model) check(t *testing.T, q *queue.Queue[int, int], starts chan int) {
 	m.started, m.expectedStarted = nil, nil
 	require.Equal(t, len(m.waiting), q.Len())
 	stats := q.Stats()
-	stats.RetryAfterSeconds = 0
+	stats.RetryAfterSeconds, stats.Wait, stats.Run, stats.Efficiency = 0, queue.Percentiles{}, queue.Percentiles{}, 0
 	require.Equal(t, queue.Stats{
 		Waiting: len(m.waiting), Active: len(m.running), Done: m.done, Failed: m.failed,
 		Refused: m.refused, Duplicates: m.duplicates,
-		Depths: []int{len(m.waiting)}, Capacity: m.capacity, Utilisation: float64(len(m.running)) / float64(m.concurrency),
+		Depths: []int{len(m.waiting)}, Capacity: m.capacity, Concurrency: m.concurrency, Utilisation: float64(len(m.running)) / float64(m.concurrency),
 	}, stats)
 }

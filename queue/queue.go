@@ -3,7 +3,6 @@ package queue
 import (
 	"context"
 	"errors"
-	"fmt"
 	"hash/maphash"
 	"sync/atomic"
 	"time"
@@ -14,29 +13,39 @@ import (
 type Queue[T, R any] struct {
 	cfg     Config
 	handler func(context.Context, *Task[T]) (R, error)
-	epoch   time.Time // zero of the queue's monotonic clock
+	epoch   time.Time            // zero of the queue's monotonic clock
+	clock   func() time.Duration // now, bound once
 	seed    maphash.Seed
 
 	shards []*shard[T, R]
 	ids    []*ids[R] // by hash of the ID
-	turn   atomic.Uint32
 	crew   crew[T, R]
+	ranked atomic.Int64 // jobs in line that have a priority
 
-	refused    atomic.Int64
+	_          [64]byte
+	turn       atomic.Uint32
+	_          [64]byte
 	duplicates atomic.Int64
 
 	started  atomic.Bool
 	draining atomic.Bool
-	ended    chan struct{}   // a worker has ended while draining
+	ended    chan struct{}   // something has ended while draining
 	work     context.Context // of handlers; set by Run before the first of them starts
 	panics   panicLog
+
+	waits, runs recently
+	gauge       gauge
+	arrivals    gauge         // jobs a second
+	lined       int64         // jobs that ever got in line, as the monitor saw it last
+	computed    time.Duration // by the process, when the queue was made
+	ledger      *ledger[T, R] // with a tracker
 }
 
 // New returns a queue that accepts jobs at once and runs them as soon as Run is called. It starts nothing. The error
 // names all that is wrong with cfg.
 //
-// The handler is called by up to Config.Concurrency goroutines at once. Its context ends when the drain has run out
-// of time, not when the context of Run does, and carries the values of the latter.
+// The handler is called by up to Config.Concurrency goroutines at once. Its context ends when the task is cancelled or
+// superseded, at the job's deadline, and when the drain has run out of time; not when the context of Run does, whose values it carries.
 func New[T, R any](handler func(ctx context.Context, t *Task[T]) (R, error), cfg Config) (*Queue[T, R], error) {
 	cfg = cfg.withDefaults()
 	err := cfg.validate()
@@ -49,92 +58,51 @@ func New[T, R any](handler func(ctx context.Context, t *Task[T]) (R, error), cfg
 	q := &Queue[T, R]{
 		cfg:     cfg,
 		handler: handler,
-		epoch:   time.Now(),
+		epoch:   time.Now().Add(-1), // so that no time is 0, which means that the clock wasn't read
 		seed:    maphash.MakeSeed(),
 		ended:   make(chan struct{}, 1),
 	}
+	q.clock, q.computed = q.now, processorTime()
+	q.crew.limit = cfg.Concurrency
 	for i := range cfg.Shards {
-		q.shards = append(q.shards, &shard[T, R]{index: i, capacity: cfg.ShardCapacity})
+		s := &shard[T, R]{index: i, capacity: cfg.ShardCapacity, ranked: &q.ranked}
+		s.in.timed, s.out.drain.dry = timedASecond, true
+		q.shards = append(q.shards, s)
 		q.ids = append(q.ids, &ids[R]{unfinished: make(map[string]*Ticket[R])})
+	}
+	if cfg.Tracker != nil {
+		q.ledger = newLedger(q)
 	}
 	return q, nil
 }
 
-// Submit accepts a job and returns the ticket of its outcome. It doesn't block: where there is no room the error is
-// a [*FullError], once the context of Run has ended it is [ErrClosed], and if ctx has ended already it is the cause of
-// that. ctx doesn't reach the handler.
-//
-// If the job's ID is that of an unfinished one, no second job is made, whatever its Payload: Submit returns the
-// first one's ticket.
-func (q *Queue[T, R]) Submit(ctx context.Context, job Job[T]) (*Ticket[R], error) {
-	if ctx.Err() != nil {
-		return nil, fmt.Errorf("queue: submit: %w", context.Cause(ctx))
-	}
-	return q.accept(&job, true)
-}
-
-// Go is Submit for a job whose outcome nobody waits for: it is only counted, and panics are logged. A job without an
-// ID allocates nothing of its own; a waiting line that grows long gets room for 64 jobs at a time. If the job's ID is
-// that of an unfinished one, Go returns nil.
-func (q *Queue[T, R]) Go(job Job[T]) error {
-	_, err := q.accept(&job, false)
-	return err
-}
-
-// Len returns the number of jobs that wait. It doesn't block.
+// Len returns the number of jobs that wait, those between two attempts included. It doesn't block.
 func (q *Queue[T, R]) Len() int {
-	n := int64(0)
+	n := 0
 	for _, s := range q.shards {
-		n += s.depth.Load()
+		n += s.depth()
 	}
-	return int(n)
+	return n
 }
 
-func (q *Queue[T, R]) accept(job *Job[T], wanted bool) (ticket *Ticket[R], err error) {
-	if job.ID != "" {
-		var joined bool
-		ticket, joined, err = q.idsOf(job.ID).join(job.ID, wanted, func() error { return q.push(job, nil) })
-		if joined {
-			q.duplicates.Add(1)
-			return ticket, nil
+// ready says whether there may be jobs in line.
+func (q *Queue[T, R]) ready() bool {
+	for _, s := range q.shards {
+		if s.ready() {
+			return true
 		}
-	} else {
-		if wanted {
-			ticket = new(Ticket[R])
-		}
-		err = q.push(job, ticket)
 	}
-	if err != nil {
-		return nil, err
-	}
-	q.wake()
-	return ticket, nil
+	return false
 }
 
-// push routes a job to its shard. A job that is bound to none goes to the next in turn which has room.
-func (q *Queue[T, R]) push(job *Job[T], ticket *Ticket[R]) error {
-	now := q.now()
-	first, candidates := q.route(job)
-	for i := range candidates {
-		err := q.shards[(first+i)%len(q.shards)].push(job, ticket, now)
-		if err != ErrFull { //nolint:errorlint // the shard returns the sentinel itself
-			return err
-		}
+// empty says whether nothing waits, at one moment.
+func (q *Queue[T, R]) empty() bool {
+	defer q.lockAll()()
+	n := 0
+	for _, s := range q.shards {
+		n += s.depthLocked()
 	}
-	q.refused.Add(1)
-	return q.shards[first].full(now)
-}
-
-// route returns a job's first shard, and how many from there on may take it.
-func (q *Queue[T, R]) route(job *Job[T]) (first, candidates int) {
-	switch {
-	case job.Key != "":
-		return q.hash(job.Key), 1
-	case job.ID != "":
-		return q.hash(job.ID), 1
-	default:
-		return int(q.turn.Add(1) % uint32(len(q.shards))), len(q.shards)
-	}
+	return n == 0
 }
 
 func (q *Queue[T, R]) hash(s string) int {
@@ -149,11 +117,13 @@ func (q *Queue[T, R]) now() time.Duration { return time.Since(q.epoch) }
 // lockAll locks every shard, for a view of all of them at one moment, and returns what unlocks them.
 func (q *Queue[T, R]) lockAll() (unlock func()) {
 	for _, s := range q.shards {
-		s.mu.Lock()
+		s.out.Lock()
+		s.in.Lock()
 	}
 	return func() {
 		for _, s := range q.shards {
-			s.mu.Unlock()
+			s.in.Unlock()
+			s.out.Unlock()
 		}
 	}
 }

@@ -154,7 +154,7 @@ func TestQueue_HandsOverTheJob(t *testing.T) {
 		}, queue.Config{})
 		ticket, err := q.Submit(t.Context(), queue.Job[string]{ID: "id", Key: "key", Payload: "payload"})
 		require.NoError(t, err)
-		time.Sleep(time.Minute) //nolint:forbidigo // a bubble's time
+		<-time.After(time.Minute)
 		stop := run(q)
 		<-ticket.Done()
 		require.Equal(t, queue.Job[string]{ID: "id", Key: "key", Payload: "payload"}, got.Job)
@@ -285,7 +285,7 @@ func TestTicket_WaitEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		q := newQueue(t, func(context.Context, *queue.Task[int]) (int, error) {
-			time.Sleep(time.Hour) //nolint:forbidigo // a bubble's time
+			<-time.After(time.Hour)
 			return 1, nil
 		}, queue.Config{DrainTimeout: 2 * time.Hour})
 		stop := run(q)
@@ -330,9 +330,17 @@ func TestStats_JSON(t *testing.T) {
 	require.ErrorIs(t, q.Go(queue.Job[int]{}), queue.ErrFull)
 	text, err := json.Marshal(q.Stats())
 	require.NoError(t, err)
-	require.JSONEq(t, `{"waiting":2, "active":0, "done":0, "failed":0, "not_run":0, "refused":1, "duplicates":0,
-		"depths":[1,1], "capacity":2, "utilisation":0, "retry_after_seconds":1}`, string(text))
+	require.JSONEq(t, `{"waiting":2, "active":0, "done":0, "failed":0, "cancelled":0, "expired":0, "superseded":0, "not_run":0,
+		"refused":1, "duplicates":0, "retried":0, "stuck":0, "depths":[1,1], "capacity":2, "concurrency":4000, "paused":false,
+		"utilisation":0, "efficiency":0, "retry_after_seconds":1,
+		"wait":{"p50_seconds":0, "p95_seconds":0, "p99_seconds":0}, "run":{"p50_seconds":0, "p95_seconds":0, "p99_seconds":0}}`, string(text))
 }
+
+// testPatience and testTurn are for what happens in real time.
+const (
+	testPatience = time.Minute
+	testTurn     = time.Millisecond
+)
 
 func mustSubmit[T, R any](t *testing.T, q *queue.Queue[T, R], job queue.Job[T]) *queue.Ticket[R] {
 	t.Helper()

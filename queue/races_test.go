@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/upbeat-go/upbeat/internal/testserver"
 	"github.com/upbeat-go/upbeat/queue"
 )
 
@@ -67,7 +68,7 @@ func TestQueue_OutcomeIsCountedFirst(t *testing.T) {
 // yet got round to starting a worker.
 func TestQueue_DrainLosesNothingAccepted(t *testing.T) {
 	t.Parallel()
-	for range 1_500 {
+	for range testserver.Times(300, 20_000) {
 		q := newQueue(t, echo, queue.Config{Shards: 1, Concurrency: 1})
 		stop := run(q)
 		var accepted atomic.Int64

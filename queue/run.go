@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 )
 
@@ -21,22 +22,32 @@ func (q *Queue[T, R]) Run(ctx context.Context) error {
 	work, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
 	q.work = work
-	q.crew.word.Store(q.fullCrew())
-	if q.Len() > 0 {
-		q.wake()
+	background, stop := context.WithCancel(work)
+	var wg sync.WaitGroup
+	wg.Go(func() { q.monitor(background) })
+	if q.ledger != nil {
+		wg.Go(func() { q.ledger.run(background) })
 	}
+	q.crew.change(func() { q.crew.started = true })
+	q.wakeIfReady()
 	<-ctx.Done()
-	return q.drain(cancel)
+	err := q.drain(cancel)
+	stop()
+	wg.Wait()
+	if q.ledger == nil {
+		return err
+	}
+	if unrecorded := q.ledger.close(context.WithoutCancel(ctx)); unrecorded != nil {
+		return errors.Join(err, unrecorded)
+	}
+	return err
 }
 
-// fullCrew is the word of a crew in which nobody works.
-func (q *Queue[T, R]) fullCrew() int64 { return int64(q.cfg.Concurrency) * availableOne }
-
 func (q *Queue[T, R]) drain(cancel context.CancelCauseFunc) error {
+	q.draining.Store(true)
 	for _, s := range q.shards {
 		s.shut()
 	}
-	q.draining.Store(true)
 	timeout, begin := max(0, q.cfg.DrainTimeout), q.Stats()
 	q.cfg.Logger.Info("queue: draining", "waiting", begin.Waiting, "active", begin.Active, "timeout", timeout)
 	if q.idleWithin(timeout) {
@@ -70,29 +81,64 @@ func (q *Queue[T, R]) idleWithin(d time.Duration) bool {
 	return true
 }
 
-// dismiss takes the whole crew away, so that no worker starts ever again. It fails while there is work, or a worker.
-func (q *Queue[T, R]) dismiss() bool {
-	return q.Len() == 0 && q.crew.word.CompareAndSwap(q.fullCrew(), 0)
-}
-
 // dropWaiting resolves the tickets of all jobs that wait, and returns their number.
 func (q *Queue[T, R]) dropWaiting() int {
 	n := 0
 	for _, s := range q.shards {
-		for dropped := s.dropAll(); dropped.len > 0; dropped.drop() {
-			n++
-			e := dropped.front()
-			ticket := e.ticket
-			if e.job.ID != "" {
-				ticket = q.idsOf(e.job.ID).leave(e.job.ID)
-			}
-			if ticket != nil {
-				var none R
-				ticket.resolve(none, errDropped)
-			}
+		tickets, dropped := s.drop()
+		n += dropped
+		for _, t := range tickets {
+			var none R
+			q.conclude(t, counted, none, errDropped)
 		}
 	}
 	return n
+}
+
+// drop takes out all that waits. It returns the tickets of those who have one, and the number of all.
+func (s *shard[T, R]) drop() (tickets []*Ticket[R], n int) {
+	s.out.Lock()
+	defer s.out.Unlock()
+	s.in.Lock()
+	defer s.in.Unlock()
+	s.in.dropped = true
+	drop := func(t *Ticket[R]) {
+		if t != nil {
+			t.mu.Lock()
+			defer t.mu.Unlock()
+			if t.state == ended {
+				return
+			}
+			t.state = ended
+			tickets = append(tickets, t)
+		}
+		n++
+	}
+	lines := []*fifo[entry[T, R]]{&s.out.line, &s.in.line}
+	for _, r := range s.out.ranks {
+		lines = append(lines, &r.line)
+	}
+	for _, line := range lines {
+		for ; line.len > 0; line.drop() {
+			drop(line.front().ticket)
+		}
+	}
+	for _, l := range s.in.lanes.byKey {
+		for ; l.first != nil; l.first = l.first.next {
+			drop(l.first.entry.ticket)
+			s.in.held--
+		}
+		l.last = nil
+	}
+	for t, a := range s.in.delayed {
+		a.timer.Stop()
+		drop(t)
+		s.in.held--
+	}
+	s.in.delayed = nil
+	s.out.taken, s.out.dead = s.in.lined, 0
+	s.out.tally.notRun += int64(n)
+	return tickets, n
 }
 
 // busy lists the tasks whose handlers run.
@@ -103,7 +149,7 @@ func (q *Queue[T, R]) busy() []StuckTask {
 	var tasks []StuckTask
 	for _, w := range q.crew.all {
 		if w.busy {
-			tasks = append(tasks, StuckTask{ID: w.id, Queued: q.epoch.Add(w.queued)})
+			tasks = append(tasks, q.stuckTask(w))
 		}
 	}
 	return tasks

@@ -1,9 +1,9 @@
 package queue
 
 import (
+	"context"
 	"runtime"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -13,17 +13,25 @@ type worker[T, R any] struct {
 	queue     *Queue[T, R]
 	start     func() // run, bound once: starting a goroutine then allocates nothing
 	searching bool   // this worker is the searching one
-	takes     uint   // counts up; every stretch of them goes to the next shard
+	at, stay  int    // the shard whose turn it is, and for how many tasks it still is
 
 	task    Task[T]
-	ticket  *Ticket[R]
+	bookMu  sync.Mutex
+	steps   *book         // of the task in hand; made by its first step
+	began   time.Duration // if timed
 	outcome outcome
 
-	// The task in hand, for those who ask from outside. Written under the mutex of some shard: who holds them all may
-	// read it.
-	busy   bool
-	id     string
-	queued time.Duration
+	// The task in hand, for those who ask from outside. Written under out of some shard: who holds them all may read it.
+	from    *shard[T, R]
+	entry   entry[T, R] // zero if the job has nothing but a payload
+	extra   bool        // it isn't
+	queued  time.Duration
+	timed   bool
+	busy    bool
+	taken   uint64        // counts up with each task
+	watched uint64        // taken, as the monitor saw it last
+	since   time.Duration // when the monitor saw that first
+	stuck   bool          // the monitor has reported it
 }
 
 // outcome is how the worker's last task ended, until that is counted.
@@ -33,33 +41,13 @@ const (
 	counted outcome = iota
 	done
 	failed
+	cancelled
+	expired
+	superseded
+	again // it will be tried again
 )
 
-// crew starts workers when there is work, and no more of them than needed.
-//
-// All that decides is in one word: the number of workers that may still be started, and whether one is searching,
-// that is, awake and without a task. While one is, a submitter need not start another, for the searching worker
-//   - finds a task, and then starts the next worker if more tasks wait, or
-//   - gives up, and looks once more after having said so.
-//
-// A submitter appends its job before it reads the word, so either it sees that nobody is searching, or the one who is
-// sees the job. The same holds for a submitter that finds no worker left to start: each of them looks once more after
-// it has made itself available again.
-//
-// Quick tasks thus stay with few workers: a new one takes up work only when the scheduler has time for it, and until
-// then no other is started.
-type crew[T, R any] struct {
-	word atomic.Int64 // available workers × 2, plus 1 while one is searching
-
-	mu   sync.Mutex
-	idle []*worker[T, R]
-	all  []*worker[T, R]
-}
-
 const (
-	searchingOne = 1
-	availableOne = 2
-
 	// searchTurns is how often a searching worker lets others run before it gives up. It saves a submitter, who is
 	// about to come back, the start of a goroutine.
 	searchTurns = 16
@@ -69,56 +57,51 @@ const (
 	stretch = 16
 )
 
-// wake starts a worker unless one is searching or none is available.
-func (q *Queue[T, R]) wake() {
-	for {
-		word := q.crew.word.Load()
-		if word < availableOne || word&searchingOne != 0 {
-			return
-		}
-		if q.crew.word.CompareAndSwap(word, word-availableOne+searchingOne) {
-			w := q.enlist()
-			w.searching = true
-			go w.start()
-			return
-		}
-	}
-}
-
-func (q *Queue[T, R]) enlist() *worker[T, R] {
-	c := &q.crew
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if last := len(c.idle) - 1; last >= 0 {
-		w := c.idle[last]
-		c.idle = c.idle[:last]
-		return w
-	}
-	w := &worker[T, R]{queue: q, takes: uint(len(c.all)) * stretch}
-	w.start = w.run
-	c.all = append(c.all, w)
-	return w
-}
-
 func (w *worker[T, R]) run() {
+	for w.serve() {
+	}
+}
+
+// serve handles tasks as long as it finds any. A panic or a Goexit of the handler ends it: it finishes the task while that unwinds, and reports true
+// if it was a panic, so that it is called again. After a Goexit another goroutine goes on.
+func (w *worker[T, R]) serve() (panicked bool) {
 	returned := false
 	defer func() {
-		if !returned { // the handler has ended this goroutine: go on in another
-			go w.start()
+		if returned {
+			return
 		}
+		var none R
+		if v := recover(); v != nil {
+			p := newPanicError(v)
+			w.queue.panics.log(w.queue.cfg.Logger, w.id(), p)
+			w.finish(none, p)
+			panicked = true
+			return
+		}
+		w.finish(none, ErrGoexit)
+		go w.start()
 	}()
 	for w.find() {
-		w.handle()
+		ctx := w.begin()
+		result, err := w.queue.handler(ctx, &w.task)
+		w.finish(result, err)
 	}
 	returned = true
 	w.retire()
+	return false
 }
 
 // find takes the next task, and reports false when it has given up.
 func (w *worker[T, R]) find() bool {
 	for range searchTurns {
+		if w.queue.crew.word.Load() < 0 { // paused, or too many
+			w.settle()
+			return false
+		}
 		if w.take() {
-			w.found()
+			if w.searching {
+				w.found()
+			}
 			return true
 		}
 		if !w.search() {
@@ -131,105 +114,154 @@ func (w *worker[T, R]) find() bool {
 
 // take looks through the shards for a task. It stays with one for a stretch at most, so that none is left behind.
 func (w *worker[T, R]) take() bool {
-	for range w.queue.shards {
-		s := w.shard()
-		if s.depth.Load() > 0 && s.take(w) {
-			w.takes++
-			return true
+	q := w.queue
+	if q.ranked.Load() > 0 {
+		w.at, w.stay = q.foremost(w.at), 1
+	}
+	for range q.shards {
+		if w.stay == 0 {
+			w.turn()
 		}
-		w.takes += stretch
+		if s := q.shards[w.at]; s.ready() {
+			if w.outcome != counted && w.from != s {
+				w.from.settle(w)
+			}
+			if s.take(w) {
+				w.stay--
+				return true
+			}
+		}
+		w.turn()
 	}
-	if w.outcome != counted {
-		w.shard().settle(w)
-	}
+	w.settle()
 	return false
 }
 
-// shard is the one whose turn it is.
-func (w *worker[T, R]) shard() *shard[T, R] {
-	shards := w.queue.shards
-	return shards[w.takes/stretch%uint(len(shards))]
-}
-
-// search makes this worker the searching one, if there is none.
-func (w *worker[T, R]) search() bool {
-	word := &w.queue.crew.word
-	for !w.searching {
-		old := word.Load()
-		if old&searchingOne != 0 {
-			return false
-		}
-		w.searching = word.CompareAndSwap(old, old+searchingOne)
-	}
-	return true
-}
-
-func (w *worker[T, R]) found() {
-	if !w.searching {
-		return
-	}
-	w.searching = false
-	w.queue.crew.word.Add(-searchingOne)
-	if w.queue.Len() > 0 {
-		w.queue.wake()
+// turn goes to the next shard.
+func (w *worker[T, R]) turn() {
+	w.stay = stretch
+	if w.at++; w.at == len(w.queue.shards) {
+		w.at = 0
 	}
 }
 
-// retire makes the worker available again. Its goroutine must not touch it any more.
-func (w *worker[T, R]) retire() {
-	q, change := w.queue, int64(availableOne)
-	if w.searching {
-		w.searching = false
-		change -= searchingOne
-	}
-	q.crew.mu.Lock()
-	q.crew.idle = append(q.crew.idle, w)
-	q.crew.mu.Unlock()
-
-	q.crew.word.Add(change)
-	if q.Len() > 0 {
-		q.wake()
-	}
-	if q.draining.Load() {
-		select {
-		case q.ended <- struct{}{}:
-		default:
-		}
+func (w *worker[T, R]) settle() {
+	if w.outcome != counted {
+		w.from.settle(w)
 	}
 }
 
-// handle calls the handler with the task in hand. If the handler ends the goroutine, the task is finished while that
-// unwinds.
-func (w *worker[T, R]) handle() {
-	var result R
-	err := ErrGoexit
-	defer func() {
-		if v := recover(); v != nil {
-			p := newPanicError(v)
-			w.queue.panics.log(w.queue.cfg.Logger, w.id, p)
-			err = p
-		}
-		w.finish(result, err)
-	}()
-	result, err = w.queue.handler(w.queue.work, &w.task)
+// load makes the job at hand the worker's task.
+func (w *worker[T, R]) load(s *shard[T, R], e *entry[T, R]) {
+	w.from, w.busy, w.timed = s, true, e.timed
+	w.taken++
+	t := &w.task
+	t.Payload, t.Attempt, t.books = e.payload, 1, w
+	if e.queued != 0 {
+		w.queued = e.queued
+		t.Queued = w.queue.epoch.Add(e.queued)
+	}
+	if e.extra() || w.queue.cfg.Retry.Attempts > 1 {
+		w.loadExtra(e)
+	}
 }
 
-// finish resolves the ticket of the task in hand. A task that has one is counted first: who knows its outcome finds
-// it in Stats. Any other is counted when the worker takes its next.
+// loadExtra is for jobs that have more than a payload, or may need to be kept for another attempt.
+func (w *worker[T, R]) loadExtra(e *entry[T, R]) {
+	w.entry, w.extra = *e, true
+	t := &w.task
+	t.Attempt, t.Attempts, t.Priority = int(e.attempt)+1, int(e.attempts), int(e.priority)
+	if e.lane != nil {
+		t.Key = e.lane.key
+	}
+	if e.ticket != nil {
+		t.ID, t.Deadline = e.ticket.id, e.ticket.context.deadline
+	}
+}
+
+// unload forgets the task. The handler may have written to it.
+func (w *worker[T, R]) unload() {
+	w.task, w.outcome, w.busy, w.queued = Task[T]{}, counted, false, 0
+	if w.extra {
+		w.entry, w.extra = entry[T, R]{}, false
+	}
+	if w.steps != nil {
+		w.steps = nil
+	}
+}
+
+func (w *worker[T, R]) id() string {
+	if w.entry.ticket == nil {
+		return ""
+	}
+	return w.entry.ticket.id
+}
+
+// begin returns the context of the task in hand. If it has a ticket, it may be cancelled.
+func (w *worker[T, R]) begin() context.Context {
+	q := w.queue
+	if w.timed {
+		w.began = q.now()
+		q.waits.record(w.began-w.queued, w.began)
+	}
+	t := w.entry.ticket
+	if t == nil {
+		return q.work
+	}
+	t.context.parent = q.work
+	if t.more != nil && t.more.row != nil {
+		q.ledger.start(t, w.task.Attempt)
+	}
+	return t.context
+}
+
+// finish settles what became of the task in hand. One that has a ticket is counted before that is resolved: who knows its
+// outcome finds it in Stats. Any other is counted when the worker takes its next.
 func (w *worker[T, R]) finish(result R, err error) {
+	q := w.queue
+	if w.timed {
+		ended := q.now()
+		q.runs.record(ended-w.began, ended)
+	}
 	w.outcome = done
 	if err != nil {
 		w.outcome = failed
+		if w.entry.ticket != nil {
+			w.entry.ticket.checkDeadline()
+		}
+		if q.retry(w, err) {
+			return
+		}
 	}
-	q, id, ticket := w.queue, w.id, w.ticket
-	if id == "" && ticket == nil {
-		return
+	if w.entry.ticket != nil {
+		w.resolve(result, err)
 	}
-	w.shard().settle(w)
-	if id != "" {
-		ticket = q.idsOf(id).leave(id)
+}
+
+func (w *worker[T, R]) resolve(result R, err error) {
+	t := w.entry.ticket
+	t.mu.Lock()
+	t.state = ended
+	cause := t.context.stopped
+	t.mu.Unlock()
+	t.context.end()
+	if err != nil && cause != nil {
+		w.outcome, err = outcomeOf(cause), stopped(cause, err)
 	}
-	if ticket != nil {
-		ticket.resolve(result, err)
+	how := w.outcome
+	w.from.settle(w)
+	w.queue.conclude(t, how, result, err)
+}
+
+// conclude tells the outcome of a task that has ended to all who want to know it.
+func (q *Queue[T, R]) conclude(t *Ticket[R], how outcome, result R, err error) {
+	if t.more != nil && t.more.timer != nil {
+		t.more.timer.Stop()
 	}
+	if t.more != nil && t.more.row != nil {
+		q.ledger.end(t, how, result, err) // its ID is known until the tracker has the outcome
+	} else if t.id != "" {
+		q.idsOf(t.id).leave(t)
+	}
+	t.resolve(result, err)
 }

@@ -80,7 +80,7 @@ func TestImports_StandardLibraryOnly(t *testing.T) {
 func TestImports_TestOnlyPackagesStayInTests(t *testing.T) {
 	t.Parallel()
 	forTests := []string{"testing", "github.com/stretchr/testify", module + "/internal/testserver"}
-	helpers := []string{"examples/internal/exetest", "consumer/consumertest", "store/storetest", "heartbeat/heartbeattest", "internal"}
+	helpers := []string{"examples/internal/exetest", "consumer/consumertest", "queue/queuetest", "store/storetest", "heartbeat/heartbeattest", "internal"}
 	for _, f := range goFiles(t) {
 		isHelper := slices.ContainsFunc(helpers, func(h string) bool { return within(f.pkg(), module+"/"+h) })
 		if f.isTest() || isHelper {

@@ -1,0 +1,241 @@
+package queue
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/upbeat-go/upbeat/internal/backoff"
+)
+
+// probe is how often a tracker is asked that can't be reached.
+const probe = time.Second
+
+// run keeps the lease, takes over what others have left, and writes what becomes of it, until ctx ends.
+func (l *ledger[T, R]) run(ctx context.Context) {
+	var wg sync.WaitGroup
+	wg.Go(func() { l.keepJournal(ctx) })
+	wg.Go(func() { l.sample(ctx) })
+	defer wg.Wait()
+	for {
+		pause := backoff.Shorten(l.q.cfg.Lease/3, 0.2, rand.Float64())
+		if err := l.renew(ctx); err != nil {
+			l.q.cfg.Logger.Warn("queue: lease not renewed", "queue", l.q.cfg.Name, "error", err)
+			pause = min(pause, probe)
+		}
+		renewal := time.Now().Add(pause)
+		for l.takeOverSoon(ctx) && time.Until(renewal) > probe {
+			if !sleep(ctx, probe) {
+				return
+			}
+		}
+		if !sleep(ctx, time.Until(renewal)) {
+			return
+		}
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
+	}
+}
+
+// renew renews the lease, and looks for what may be ours without our knowing.
+func (l *ledger[T, R]) renew(ctx context.Context) error {
+	call, cancel := context.WithTimeout(ctx, trackerPatience)
+	defer cancel()
+	err := guarded(func() error {
+		if err := l.hold(call); err != nil {
+			return err
+		}
+		return l.lookForUnknown(call)
+	})
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// takeOverSoon takes over what others have left, and says whether there may be more of it than there was room for.
+func (l *ledger[T, R]) takeOverSoon(ctx context.Context) (more bool) {
+	if l.q.draining.Load() || l.outage.Load() {
+		return false
+	}
+	call, cancel := context.WithTimeout(ctx, trackerPatience)
+	defer cancel()
+	err := guarded(func() (err error) {
+		more, err = l.takeOver(call)
+		return err
+	})
+	if err != nil && ctx.Err() == nil {
+		l.q.cfg.Logger.Warn("queue: nothing taken over", "queue", l.q.cfg.Name, "error", err)
+	}
+	return more
+}
+
+func (l *ledger[T, R]) hold(ctx context.Context) error {
+	lapsed, err := l.tracker.Hold(ctx, l.q.cfg.Name, l.owner, l.q.cfg.Lease)
+	if err != nil {
+		l.down(err)
+		return err
+	}
+	l.up()
+	if lapsed && l.held.Load() {
+		l.q.cfg.Logger.Warn("queue: the lease had run out: finding out what others have taken over", "queue", l.q.cfg.Name)
+		l.rewriteAll()
+	}
+	l.held.Store(true)
+	return nil
+}
+
+// rewriteAll has all that is unfinished written again: the tracker then tells what is somebody else's.
+func (l *ledger[T, R]) rewriteAll() {
+	for _, x := range l.q.ids {
+		for _, t := range x.all() {
+			t.mu.Lock()
+			mine := t.state != accepting && t.more != nil && t.more.row != nil
+			t.mu.Unlock()
+			if mine {
+				l.change(t, func(*row) {})
+			}
+		}
+	}
+}
+
+// takeOver takes what others have left unfinished, as much as there is room for.
+func (l *ledger[T, R]) takeOver(ctx context.Context) (more bool, err error) {
+	for {
+		places := l.q.reserveAll(commitSize)
+		n := 0
+		for _, p := range places {
+			n += p
+		}
+		var left []TrackedRequest
+		if n > 0 {
+			left, err = l.tracker.Unfinished(ctx, l.q.cfg.Name, l.owner, n)
+		}
+		for i := range left {
+			l.recover(&left[i], places)
+		}
+		for i, p := range places {
+			l.q.shards[i].release(p)
+		}
+		l.q.tellEnd()
+		if err != nil || len(left) < n || n == 0 {
+			return err == nil && n == 0, err
+		}
+	}
+}
+
+// reserveAll keeps up to n places, spread over the shards. What a shard holds beyond its capacity is taken off.
+func (q *Queue[T, R]) reserveAll(n int) []int {
+	places := make([]int, len(q.shards))
+	beyond := 0
+	for i, s := range q.shards {
+		places[i], _ = s.reserve(max(1, n/len(q.shards))) // none once it is closed
+		beyond += max(0, s.depth()-s.capacity)
+	}
+	for i, s := range q.shards {
+		back := min(beyond, places[i])
+		s.release(back)
+		places[i] -= back
+		beyond -= back
+	}
+	return places
+}
+
+// recover puts a job in line that another process, or this one in an earlier life, has accepted. It takes the place of one of places.
+func (l *ledger[T, R]) recover(r *TrackedRequest, places []int) {
+	q := l.q
+	e, err := l.restore(r)
+	t := e.ticket
+	from := slices.IndexFunc(places, func(p int) bool { return p > 0 })
+	t.shard = int32(from)
+	if r.Key != "" { // its shard is given: if that is full, another gives up a place
+		t.shard = int32(q.hash(r.Key))
+	}
+	if known, _ := q.idsOf(r.ID).join(t, func() error { return nil }); known != t {
+		return // it is here already
+	}
+	if places[t.shard] == 0 {
+		q.shards[t.shard].reserveAnyway()
+		q.shards[from].release(1)
+		places[from]--
+	} else {
+		places[t.shard]--
+	}
+	l.count.recovered.Add(1)
+	if err != nil {
+		t.state = ended
+		close(t.more.row.accepted)
+		var none R
+		q.conclude(t, failed, none, err)
+		l.giveUp(t)
+		return
+	}
+	l.admit(&e)
+}
+
+// restore makes of a request what it was. The attempt that was cut short isn't held against it.
+func (l *ledger[T, R]) restore(r *TrackedRequest) (e entry[T, R], err error) {
+	kept := *r
+	kept.Payload, kept.Steps, kept.Worker = nil, nil, l.owner
+	t := &Ticket[R]{id: r.ID, queue: l.q, state: accepting}
+	t.more = &particulars{deadline: r.Deadline, row: &row{request: kept, accepted: make(chan struct{})}}
+	if len(r.Steps) > 0 {
+		t.book = &book{records: r.Steps, note: func() { l.noteStep(t) }}
+	}
+	tried := r.Attempts
+	if r.Status == StatusProcessing {
+		tried--
+	}
+	e = entry[T, R]{ticket: t, queued: l.q.now(), priority: int16(min(maxPriority, max(-maxPriority, r.Priority)))}
+	e.attempt = uint16(max(0, min(tried, l.q.cfg.Retry.Attempts-1)))
+	if err := json.Unmarshal(r.Payload, &e.payload); err != nil {
+		return e, fmt.Errorf("queue: the payload of %q can't be read: %w", r.ID, err)
+	}
+	return e, nil
+}
+
+// lookForUnknown finds out about the jobs whose commit was cut short: those that were stored are run. One that isn't found might still be on its way:
+// it is given up when it isn't found later, either.
+func (l *ledger[T, R]) lookForUnknown(ctx context.Context) error {
+	l.mu.Lock()
+	ids := make([]string, 0, len(l.unknown))
+	for id := range l.unknown {
+		ids = append(ids, id)
+	}
+	l.mu.Unlock()
+	for _, id := range ids {
+		r, found, err := l.tracker.Request(ctx, l.q.cfg.Name, id)
+		if err != nil {
+			return err
+		}
+		ours := found && !final(r.Status) && r.Owner == l.owner
+		if ours && l.q.idsOf(id).find(id) == nil {
+			first, _ := l.q.route(id, r.Key)
+			l.q.shards[first].reserveAnyway()
+			places := make([]int, len(l.q.shards))
+			places[first] = 1
+			l.recover(&r, places)
+			l.q.shards[first].release(places[first])
+		}
+		l.mu.Lock()
+		if l.unknown[id]++; found || l.unknown[id] > unknownLooks {
+			delete(l.unknown, id)
+		}
+		l.mu.Unlock()
+	}
+	return nil
+}
+
+// unknownLooks is how often a job whose commit was cut short is looked for, after the first time: for more than a lease.
+const unknownLooks = 4

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/upbeat-go/upbeat/internal/testserver"
+)
+
+func TestFault_KilledAtRandomMoments(t *testing.T) {
+	t.Parallel()
+	w := shared(t)
+	held := int64(0)
+	for range testserver.Times(3, 100) {
+		w.sendBeats(6000)
+		p := w.start()
+		w.await("for it to be at work", func() bool { return p.stats().Consumer.InFlight > 0 || w.empty() }, p)
+		<-time.After(rand.N(100 * time.Millisecond))
+		p.kill()
+		_, pending := w.backlog()
+		held += pending
+	}
+	require.NotZero(t, held, "the test is void if they left nothing behind")
+	p := w.start()
+	w.drained(p)
+	require.Zero(t, w.complete())
+	p.stop()
+}
+
+func (w *world) empty() bool {
+	waiting, _ := w.backlog()
+	return waiting == 0
+}
+
+// Two to five processes come and go, one way or the other, while messages come in.
+func TestFault_ProcessesJoinAndLeave(t *testing.T) {
+	t.Parallel()
+	w := shared(t)
+	stopLoad := w.load()
+	crew := []*program{w.start(), w.start()}
+	for range testserver.Times(6, 200) {
+		if len(crew) < 5 && (len(crew) == 2 || rand.N(2) == 0) {
+			crew = append(crew, w.start())
+			continue
+		}
+		i := rand.N(len(crew))
+		if rand.N(2) == 0 {
+			crew[i].kill()
+		} else {
+			crew[i].stop()
+		}
+		crew = append(crew[:i], crew[i+1:]...)
+	}
+	stopLoad()
+	w.drained(crew...)
+	require.Zero(t, w.complete())
+	for _, p := range crew {
+		p.stop()
+	}
+}

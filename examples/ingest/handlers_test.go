@@ -121,7 +121,7 @@ func TestHandler_IgnoresItsContext(t *testing.T) {
 	case <-time.After(100 * time.Millisecond):
 	}
 	close(released)
-	<-late
+	require.NoError(t, <-late)
 	require.NoError(t, <-stopped)
 	w.drained(p)
 	require.Zero(t, w.complete())

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"maps"
@@ -27,7 +28,11 @@ import (
 	"github.com/upbeat-go/upbeat/internal/testserver"
 )
 
-func TestMain(m *testing.M) { exetest.Main(m) }
+// TestMain lets more tests run side by side than there are processors: most of the time they wait for servers to break.
+func TestMain(m *testing.M) {
+	_ = flag.Set("test.parallel", "8") // which the command line overrides
+	exetest.Main(m)
+}
 
 const (
 	patience = 40 * time.Second

@@ -16,10 +16,10 @@ func TestFault_KilledAtRandomMoments(t *testing.T) {
 	held, cycles := int64(0), testserver.Times(3, 100)
 	for range cycles {
 		require.NoError(t, w.send([]byte("no beat"), []byte("nor this")))
-		w.sendBeats(6000)
+		w.sendBeats(12_000)
 		p := w.start()
 		w.await("for it to be at work", func() bool { return p.stats().Consumer.InFlight > 0 || w.empty() }, p)
-		<-time.After(rand.N(100 * time.Millisecond))
+		<-time.After(rand.N(50 * time.Millisecond))
 		p.kill()
 		_, pending := w.backlog()
 		held += pending

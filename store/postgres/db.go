@@ -39,9 +39,10 @@ type DB struct {
 }
 
 const (
-	maxIdleTime = 5 * time.Minute
-	pingTimeout = 5 * time.Second
-	forever     = time.Duration(math.MaxInt64)
+	maxIdleTime    = 5 * time.Minute
+	pingTimeout    = 5 * time.Second
+	connectTimeout = 5 * time.Second // for each address; connect_timeout in the dsn is another
+	forever        = time.Duration(math.MaxInt64)
 )
 
 // Open connects to the database that dsn names, a URL or a list of key=value with the settings of pgx
@@ -88,6 +89,11 @@ func tune(p *pgxpool.Config, cfg Config) {
 	p.MinConns, p.MinIdleConns = 0, 0
 	p.MaxConnIdleTime = maxIdleTime
 	p.PingTimeout = pingTimeout
+	if p.ConnConfig.ConnectTimeout == 0 {
+		// The pool goes on connecting when nobody waits for it any more, by default for two minutes: after a network that swallows everything
+		// it would be full of such attempts for as long.
+		p.ConnConfig.ConnectTimeout = connectTimeout
+	}
 	p.MaxConnLifetime, p.MaxConnLifetimeJitter = forever, 0
 	if cfg.MaxConnLifetime > 0 {
 		p.MaxConnLifetimeJitter = cfg.MaxConnLifetime / 10

@@ -156,6 +156,27 @@ func TestDB_CutConnectionsAreTransient(t *testing.T) {
 	require.Eventually(t, func() bool { _, err := db.Record(t.Context(), beats("a", 1)); return err == nil }, 10*time.Second, 10*time.Millisecond)
 }
 
+// A network that swallows everything leaves a pool full of attempts to connect that nobody answers. They must not outlive it for long.
+func TestDB_WorksSoonAfterADeadNetwork(t *testing.T) {
+	t.Parallel()
+	pg := testserver.StartPostgres(t, testserver.PostgresConfig{})
+	proxy := testserver.StartProxy(t, pg.Addr())
+	const size = 3
+	db := migrated(t, strings.Replace(pg.DSN(), pg.Addr(), proxy.Addr(), 1), postgres.Config{PoolSize: size})
+	proxy.HalfOpen()
+	for range 2 * size {
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		_, err := db.Record(ctx, beats("a", 1))
+		cancel()
+		require.True(t, store.IsTransient(err), "%v", err)
+	}
+	proxy.Pass()
+	ctx, cancel := context.WithTimeout(t.Context(), 11*time.Second)
+	defer cancel()
+	_, err := db.Record(ctx, beats("a", 1))
+	require.NoError(t, err)
+}
+
 // TestDB_OverlappingBatchesDoNotDeadlock has many writers record the same messages of the same instances, and as many of
 // their own, each in an order of its own.
 func TestDB_OverlappingBatchesDoNotDeadlock(t *testing.T) {

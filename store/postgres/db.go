@@ -23,6 +23,7 @@ type DB struct {
 	schema     string // quoted
 	statements statements
 	requests   requestStatements
+	handovers  handovers
 	accepting  *groupcommit.Group[acceptance, []store.Request]
 	clock      clock
 	log        partitions

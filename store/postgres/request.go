@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -55,25 +56,33 @@ func (db *DB) exec(ctx context.Context, statement string, args ...any) error {
 var errNoLease = errors.New("the owner has no lease that holds: call Hold first")
 
 // Unfinished hands over to owner, which needs a lease, up to limit unfinished requests of the queue whose owners have none that
-// holds, oldest accepted first. Two callers never get the same one.
+// holds, oldest accepted first. Two callers never get the same one. After an error, the next call for the same queue and owner also
+// gives what this one may have handed over, beyond its limit.
 func (db *DB) Unfinished(ctx context.Context, queue, owner string, limit int) ([]store.Request, error) {
 	if err := rules.OwnerOf(queue, owner); err != nil {
 		return nil, err
 	}
 	var holds bool
 	var taken []rules.Placed
+	call := rand.Int64()
+	lost, done := db.handovers.calls(queue, owner)
 	err := db.retry(ctx, func() error {
 		taken = nil
 		return db.byIndex(ctx, func(batch *pgx.Batch) {
-			batch.Queue(db.requests.unfinished, queue, owner, max(0, limit)).Query(collect(&taken, scanPlaced))
+			batch.Queue(db.requests.unfinished, queue, owner, max(0, limit), call).Query(collect(&taken, scanPlaced))
+			if len(lost) > 0 {
+				batch.Queue(db.requests.again, queue, owner, call, lost).Query(collect(&taken, scanPlaced))
+			}
 			batch.Queue(db.requests.holds, queue, owner).QueryRow(func(row pgx.Row) error { return row.Scan(&holds) })
 		})
 	})
-	if err == nil && !holds && len(taken) == 0 {
-		err = errNoLease
-	}
 	if err != nil {
+		db.handovers.fail(queue, owner, call)
 		return nil, wrap("unfinished", err)
+	}
+	done()
+	if !holds && len(taken) == 0 {
+		return nil, wrap("unfinished", errNoLease)
 	}
 	slices.SortFunc(taken, func(a, b rules.Placed) int { return a.At.Compare(b.At) })
 	requests := make([]store.Request, len(taken))

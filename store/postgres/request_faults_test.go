@@ -108,8 +108,8 @@ func TestDB_KillOfTheServerUnderRequests(t *testing.T) {
 	require.EqualValues(t, ended.Load(), number(t, conn, "SELECT count(*) FROM requests WHERE status = 'completed' AND final_result = convert_to(owner, 'UTF8')"))
 }
 
-// TestDB_LostAcceptReply cuts the network between the commit and its reply: nobody knows then, and accepting again settles it.
-func TestDB_LostAcceptReply(t *testing.T) {
+// TestDB_LostReplyOfRequests cuts the network between the commit and its reply: nobody knows then, and accepting again settles it.
+func TestDB_LostReplyOfRequests(t *testing.T) {
 	t.Parallel()
 	pg := testserver.StartPostgres(t, testserver.PostgresConfig{})
 	proxy := testserver.StartProxy(t, pg.Addr())
@@ -154,6 +154,21 @@ func TestDB_LostAcceptReply(t *testing.T) {
 		return err
 	}))
 	require.Equal(t, 1, number(t, conn, "SELECT count(*) FROM requests WHERE id = '2'"))
+
+	_, err := db.Hold(t.Context(), "orders", "b", time.Hour)
+	require.NoError(t, err)
+	takeOver := func(ctx context.Context) ([]store.Request, error) { return db.Unfinished(ctx, "orders", "b", 10) }
+	_, err = takeOver(t.Context())
+	require.NoError(t, err)
+	require.True(t, until(t, func() error { _, err := accept(t.Context(), "4"); return err }))
+	lose(func(ctx context.Context) error { _, err := takeOver(ctx); return err }, "SELECT count(*) FROM open_requests WHERE owner = 'b'")
+	var taken []store.Request
+	require.True(t, until(t, func() (err error) { taken, err = takeOver(t.Context()); return err }))
+	require.Len(t, taken, 1, "it learns of what it owns")
+	require.Equal(t, "4", taken[0].ID)
+	taken, err = takeOver(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, taken, "once")
 }
 
 // childEnv names the database in which the test binary, started as a child, accepts and finishes requests until it is killed.

@@ -6,7 +6,7 @@ import "strings"
 type requestStatements struct {
 	accept, known                           string
 	advance, finish, lookUp                 string
-	hold, holds, release, unfinished        string
+	hold, holds, release, unfinished, again string
 	stats, waiting                          string
 	pageAll, pageOpen, pageDone, pageFailed string
 	sample, samples, forgetOwners           string
@@ -17,7 +17,7 @@ func requestStatementsFor(schema string) requestStatements {
 	return requestStatements{
 		accept: in(acceptSQL), known: in(knownSQL),
 		advance: in(advanceSQL), finish: in(finishSQL), lookUp: in(lookUpSQL),
-		hold: in(holdSQL), holds: in(holdsSQL), release: in(releaseSQL), unfinished: in(unfinishedSQL),
+		hold: in(holdSQL), holds: in(holdsSQL), release: in(releaseSQL), unfinished: in(unfinishedSQL), again: in(againSQL),
 		stats: in(requestStatsSQL), waiting: in(waitingSQL),
 		pageAll:    in("SELECT * FROM (", openPageSQL, "UNION ALL", finishedPageSQL, finishedOrderSQL, ") AS r (", pageColumns, ")", pageOrderSQL),
 		pageOpen:   in("SELECT * FROM (", openPageSQL, ") AS r (", pageColumns, ")", pageOrderSQL),
@@ -122,9 +122,15 @@ WITH RECURSIVE owners (owner) AS (
 		AND EXISTS (SELECT FROM {schema}.queue_owners WHERE queue = $1 AND owner = $2 AND expires_at > now())
 	ORDER BY r.accepted_at LIMIT $3
 )
-UPDATE {schema}.open_requests AS r SET owner = $2
+UPDATE {schema}.open_requests AS r SET owner = $2, handover = $4
 FROM free WHERE r.queue = $1 AND r.id = free.id
 RETURNING accepted_at, r.queue, r.id, owner, key, priority, deadline, created_at, payload, ` + outcomeColumns
+
+// againSQL hands over what earlier calls did whose replies were lost. Their numbers are $4.
+const againSQL = `
+UPDATE {schema}.open_requests SET handover = $3
+WHERE queue = $1 AND owner = $2 AND handover = ANY ($4::bigint[])
+RETURNING accepted_at, ` + requestColumns
 
 const chosen = `($6::text = '' OR queue = $6) AND ($7::text = '' OR status = $7) AND ($8::text = '' OR key = $8) AND ($9::text = '' OR worker = $9)`
 

@@ -206,6 +206,10 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, recordForEver(path))
 		return
 	}
+	if path := os.Getenv(requestsChildEnv); path != "" {
+		fmt.Fprintln(os.Stderr, workForEver(path))
+		return
+	}
 	m.Run()
 }
 

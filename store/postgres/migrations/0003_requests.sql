@@ -22,6 +22,7 @@ CREATE TABLE open_requests (
     result        bytea,
     error         text,
     payload       bytea,
+    handover      bigint, -- which call of Unfinished has given it to its owner
     PRIMARY KEY (queue, id)
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);
 

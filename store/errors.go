@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// MessageError names one message that was refused, and why. Recording that message again is refused again.
+// MessageError names one message that was refused, and why. Recording that message again is refused again. Of a change of uptime the
+// ID is its service/instance.
 type MessageError struct {
 	Index  int       // in the batch given to Record
 	ID     string    // as given: any bytes

@@ -75,7 +75,7 @@ func (r *Rollup) Add(o Rollup) {
 	}
 }
 
-// Observe adds one sample; one beyond 1e100 counts as 1e100, so that sums stay finite.
+// Observe adds one sample, which must not be NaN; one beyond 1e100 counts as 1e100, so that sums stay finite.
 func (r *Rollup) Observe(v float64) {
 	v = min(max(v, -maxSample), maxSample)
 	if r.Count == 0 {

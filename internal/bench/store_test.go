@@ -176,7 +176,19 @@ func unnestByID(b *testing.B, conn *pgx.Conn, msgs []store.Message) error {
 	return err
 }
 
-// BenchmarkStore_RecordSmall has 64 callers write 1 or 10 messages at a time, beside as many that insert what they have as a row each.
+const insertRow = "INSERT INTO health_messages (occurred_at, message_id, channel, service_name, instance_id, heartbeat_count, status, payload) " +
+	"VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING"
+
+// insertRowAndStatus does the same as Record for one message, but for what rollups need.
+const insertRowAndStatus = "WITH i AS (" + insertRow + ` RETURNING *)
+	INSERT INTO instance_status AS s (service_name, instance_id, current_status, last_seen, heartbeat_count, message_id)
+	SELECT service_name, instance_id, status, occurred_at, heartbeat_count, message_id FROM i
+	ON CONFLICT (service_name, instance_id) DO UPDATE SET current_status = excluded.current_status, last_seen = excluded.last_seen,
+		heartbeat_count = excluded.heartbeat_count, message_id = excluded.message_id
+	WHERE (excluded.heartbeat_count, excluded.last_seen, excluded.message_id) > (s.heartbeat_count, s.last_seen, s.message_id)`
+
+// BenchmarkStore_RecordSmall has 64 callers write 1 or 10 messages at a time, beside as many that write a row at a time on a connection
+// each, with and without its status.
 func BenchmarkStore_RecordSmall(b *testing.B) {
 	dsn := durablePostgres(b)
 	const callers = 64
@@ -188,19 +200,20 @@ func BenchmarkStore_RecordSmall(b *testing.B) {
 				return err
 			})
 		})
-		b.Run(fmt.Sprint("row_by_row/", size), func(b *testing.B) {
-			schema := fmt.Sprint("rows", size)
-			storeDB(b, dsn, schema)
-			write(b, callers, size, dsn, schema, func(conn *pgx.Conn, msgs []store.Message) error {
-				for _, m := range msgs {
-					_, err := conn.Exec(b.Context(), "INSERT INTO health_messages (occurred_at, message_id, channel, service_name, instance_id, heartbeat_count, status, payload) "+
-						"VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING", m.At, m.ID, m.Channel, m.Service, m.Instance, m.Count, m.Status, string(m.Payload))
-					if err != nil {
-						return err
+		for name, statement := range map[string]string{"rows": insertRow, "rows_and_status": insertRowAndStatus} {
+			b.Run(fmt.Sprint(name, "/", size), func(b *testing.B) {
+				schema := fmt.Sprint(name, size)
+				storeDB(b, dsn, schema)
+				write(b, callers, size, dsn, schema, func(conn *pgx.Conn, msgs []store.Message) error {
+					for _, m := range msgs {
+						_, err := conn.Exec(b.Context(), statement, m.At, m.ID, m.Channel, m.Service, m.Instance, m.Count, m.Status, string(m.Payload))
+						if err != nil {
+							return err
+						}
 					}
-				}
-				return nil
+					return nil
+				})
 			})
-		})
+		}
 	}
 }

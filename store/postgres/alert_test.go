@@ -167,6 +167,27 @@ func TestDB_OneOpenEpisodeUnderRaces(t *testing.T) {
 		"WHERE a.alert_id <> b.alert_id AND a.raised_at < b.raised_at AND b.raised_at < a.resolved_at"), "episodes don't overlap")
 }
 
+// TestDB_AlertEndsWhileItIsRaised has one process tell of an alert and another, at the same moment, of its end.
+func TestDB_AlertEndsWhileItIsRaised(t *testing.T) {
+	t.Parallel()
+	dsn := testserver.DatabaseURL(t)
+	const rounds = 150
+	dbs := []*postgres.DB{migrated(t, dsn, postgres.Config{}), migrated(t, dsn, postgres.Config{})}
+	for round := range rounds {
+		var wg sync.WaitGroup
+		for i, db := range dbs {
+			wg.Go(func() {
+				_, err := db.Record(t.Context(), []store.Message{alertMessage(fmt.Sprint("alert ", round), 1+i, i == 1)})
+				assert.NoError(t, err)
+			})
+		}
+		wg.Wait()
+	}
+	conn := connect(t, dsn)
+	require.Equal(t, rounds, number(t, conn, "SELECT count(*) FROM health_alerts WHERE raise_count = 1 AND resolved_at - raised_at = interval '1 second'"))
+	require.Equal(t, rounds, number(t, conn, "SELECT count(*) FROM health_alerts"))
+}
+
 // TestDB_AlertsByCall raises, repeats, acknowledges and resolves by hand.
 func TestDB_AlertsByCall(t *testing.T) {
 	t.Parallel()

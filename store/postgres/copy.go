@@ -61,17 +61,14 @@ func (db *DB) copyFresh(ctx context.Context, conn *pgx.Conn, msgs []*store.Messa
 		fresh[i] = false
 	}
 	db.path.saw(len(stored))
-	rest := msgs
-	if len(stored) > 0 {
-		rest = nil
-		for i, m := range msgs {
-			if fresh[i] {
-				rest = append(rest, m)
-			}
-		}
-	}
-	if len(rest) == 0 {
+	if len(stored) == len(msgs) {
 		return fresh, nil
+	}
+	rest := make([]*store.Message, 0, len(msgs))
+	for i, m := range msgs {
+		if fresh[i] {
+			rest = append(rest, m)
+		}
 	}
 	return fresh, db.copy(ctx, conn, rest)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"sync"
@@ -50,6 +51,41 @@ func TestDB_CopyIsFaithful(t *testing.T) {
 		require.Equal(t, string(want.Payload), string(e.Payload))
 		require.Equal(t, want.Channel+want.ID+want.Service+want.Instance+want.Status, e.Channel+e.ID+e.Service+e.Instance+e.Status)
 	}
+}
+
+// TestCopyReader_EndsWhenItIsClosed holds what Record needs when pgx returns while its goroutine goes on reading.
+func TestCopyReader_EndsWhenItIsClosed(t *testing.T) {
+	t.Parallel()
+	msgs := beats("a", 5)
+	pointers := make([]*store.Message, len(msgs))
+	for i := range msgs {
+		pointers[i] = &msgs[i]
+	}
+	whole, _ := postgres.NewCopyReader(pointers)
+	all, err := io.ReadAll(whole)
+	require.NoError(t, err)
+	for _, size := range []int{1, 7, 300} { // however it is read, it is the same
+		r, _ := postgres.NewCopyReader(pointers)
+		var got []byte
+		for part := make([]byte, size); err == nil; {
+			var n int
+			n, err = r.Read(part)
+			got = append(got, part[:n]...)
+		}
+		require.ErrorIs(t, err, io.EOF)
+		require.Equal(t, all, got)
+		err = nil
+	}
+
+	r, end := postgres.NewCopyReader(pointers)
+	_, err = r.Read(make([]byte, 100))
+	require.NoError(t, err)
+	end()
+	clear(pointers) // it would find nothing there
+	n, err := r.Read(make([]byte, 1000))
+	require.Zero(t, n)
+	require.ErrorIs(t, err, io.EOF)
+	end()
 }
 
 // TestDB_CopyMeetsDuplicates records batches of which nothing, a part or all is stored, in turns.

@@ -83,7 +83,7 @@ func TestDB_CancelledCallerHarmsNobody(t *testing.T) {
 		}()
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	expiring, stop := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	expiring, stop := context.WithTimeout(t.Context(), 3*time.Second) // long enough to get under way
 	defer stop()
 	for i := range 2 { // one each in a transaction
 		record([]context.Context{ctx, expiring}[i], "alone")

@@ -174,6 +174,30 @@ func TestDB_RollupsGoOnWhereTheyWere(t *testing.T) {
 	requireRollups(t, rollupsOf(msgs), readRollups(t, conn))
 }
 
+// TestDB_RollupsMissNothingThatCommitsMeanwhile holds a run up when it has read a minute, and adds to that minute.
+func TestDB_RollupsMissNothingThatCommitsMeanwhile(t *testing.T) {
+	t.Parallel()
+	dsn := testserver.DatabaseURL(t)
+	db := migrated(t, dsn, postgres.Config{})
+	conn, watcher := connect(t, dsn), connect(t, dsn)
+	msgs := measured(20, 1)
+	_, err := db.Record(t.Context(), msgs[:10])
+	require.NoError(t, err)
+	execute(t, conn, "BEGIN")
+	execute(t, conn, "LOCK TABLE health_rollups IN EXCLUSIVE MODE")
+	done := make(chan error, 1)
+	go func() { done <- db.Maintain(t.Context()) }()
+	require.Eventually(t, func() bool { return waiters(t, watcher) == 1 }, 10*time.Second, time.Millisecond)
+	_, err = db.Record(t.Context(), msgs[10:])
+	require.NoError(t, err)
+	other := openAt(t, dsn, postgres.Config{})
+	require.NoError(t, other.Maintain(t.Context()), "another process leaves the rollups to the one that is at it")
+	execute(t, conn, "ROLLBACK")
+	require.NoError(t, <-done)
+	require.NoError(t, db.Maintain(t.Context()))
+	requireRollups(t, rollupsOf(msgs), readRollups(t, conn))
+}
+
 // TestDB_RollupsOfManyNames keeps the first by name, also when those come last.
 func TestDB_RollupsOfManyNames(t *testing.T) {
 	t.Parallel()

@@ -83,6 +83,7 @@ func insertByHand(b *testing.B, db *sql.DB, msgs []store.Message) error {
 	if err != nil {
 		return err
 	}
+	defer statement.Close()
 	now := time.Now().UnixMicro()
 	for i := range msgs {
 		m := &msgs[i]

@@ -179,6 +179,36 @@ func alertsReplay(t healthFixture) {
 	require.Equal(t, "message 199", got[0].Message)
 }
 
+// alertsFirst has several writers raise an alert that isn't open yet, each by a large batch: all of them count.
+func alertsFirst(t healthFixture) {
+	const rounds, writers = 15, 4
+	base := hourAgo()
+	for round := range rounds {
+		var start, wg sync.WaitGroup
+		start.Add(1)
+		for w := range writers {
+			msgs := beats(120)
+			for i := range msgs {
+				msgs[i].ID = fmt.Sprintf("%d/%d/%d", round, w, i)
+				msgs[i].Status = "" // writers that have no status in common wait for nothing else
+			}
+			msgs = append(msgs, transition(base, 10*round+w, fmt.Sprint("alert-", round), false))
+			wg.Go(func() {
+				start.Wait()
+				_, err := t.Record(t.Context(), msgs)
+				assert.NoError(t, err)
+			})
+		}
+		start.Done()
+		wg.Wait()
+	}
+	got := t.alerts(store.AlertQuery{Open: true})
+	require.Len(t, got, rounds)
+	for _, a := range got {
+		require.EqualValues(t, writers, a.Raises, a.Name)
+	}
+}
+
 func alertsCalls(t healthFixture) {
 	ctx, base := t.Context(), hourAgo()
 	a := store.Alert{Service: "geocoding", Name: "disk", Severity: "warning", Message: "90 %", RaisedAt: base}

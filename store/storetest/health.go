@@ -42,6 +42,7 @@ func RunHealth(t *testing.T, open func(t *testing.T) HealthStore) {
 		"Alerts_OpenFollowsTheNewest":           alertsAnyOrder,
 		"Alerts_OneEpisodeUnderRaces":           alertsRaces,
 		"Alerts_ReplayDoesNotInflate":           alertsReplay,
+		"Alerts_FirstRaisesAllCount":            alertsFirst,
 		"Alerts_RepeatedCallsDoNotInflate":      alertsCalls,
 		"Alerts_Acknowledge":                    alertsAcknowledge,
 		"Alerts_RefuseBadOnes":                  alertsBad,

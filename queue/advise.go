@@ -69,7 +69,7 @@ func Advise(s Sizing) Advice {
 	}
 	rate := min(s.Rate, float64(a.Concurrency)/run)
 	a.ShardCapacity = max(1, atMost(math.Ceil(rate*adviseWait.Seconds()/float64(a.Shards)), maxShardCapacity))
-	a.say("%d handlers finish %.4g jobs a second: what waits behind %d × %d others waits for up to %s", a.Concurrency, float64(a.Concurrency)/run, a.Shards, a.ShardCapacity, adviseWait)
+	a.say("at %.4g jobs a second, what waits behind %d × %d others waits for %s", rate, a.Shards, a.ShardCapacity, adviseWait)
 	if s.Wait > s.Run && float64(a.Concurrency) >= needed/adviseUse {
 		a.say("jobs wait for %s, longer than they run: the queue is too narrow now", s.Wait)
 	}

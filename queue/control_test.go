@@ -186,6 +186,7 @@ func TestQueue_StuckHandlers(t *testing.T) {
 		stop := run(q)
 		begin := time.Now()
 		mustSubmit(t, q, queue.Job[time.Duration]{ID: "slow", Payload: 2 * time.Minute})
+		synctest.Wait()
 		for range 600 {
 			mustSubmit(t, q, queue.Job[time.Duration]{Payload: 100 * time.Millisecond})
 		}

@@ -1,7 +1,7 @@
-// Package queue is a bounded work queue for one process: it runs a handler over jobs, a fixed number at a time,
-// and says no at once when it has no room, instead of growing until the process falls over.
+// Package queue is a bounded work queue: it runs a handler over jobs, a fixed number at a time, and says no at once when it
+// has no room, instead of growing until the process falls over. With a tracker it remembers what it accepted, and finishes it after a crash.
 //
-//	q, err := queue.New(geocode, queue.Config{})
+//	q, err := queue.New(geocode, queue.Config{Tracker: db})
 //	wg.Go(func() { runErr = q.Run(ctx) })
 //	ticket, err := q.Submit(ctx, queue.Job[Address]{ID: "order-17", Payload: address})
 //	if full, ok := errors.AsType[*queue.FullError](err); ok {
@@ -11,22 +11,35 @@
 //
 // # Guarantees
 //
-//   - At most Shards × ShardCapacity jobs wait and at most Concurrency handlers run. No memory is set aside for jobs
-//     that might come.
+//   - At most Shards × ShardCapacity jobs wait and at most Concurrency handlers run. Jobs between two attempts keep their place: if handlers fail, up to
+//     Concurrency more may wait. No memory is set aside for jobs that might come.
 //   - Submit and Go never wait for room and never run a handler: a full shard refuses with a [FullError] that says
 //     when to come back. So a handler may submit to its own queue.
-//   - Each accepted job is handed to the handler exactly once, or its ticket says [ErrNotRun] and Run's error counts
-//     it. Once Run is called, each ticket is resolved, that of a handler as soon as it returns.
-//   - A worker takes the work of any shard: while fewer than Concurrency handlers run, a job waits no longer than it
-//     takes to start a goroutine. Within a shard, jobs are taken in the order of their submission.
+//   - Each accepted job is handed to the handler once, and once more for each further attempt, or its ticket says why not. Once Run is
+//     called, each ticket is resolved, that of a handler as soon as it returns.
+//   - Jobs of the same Key are handled one after the other in the order of their submission, those of different keys never wait
+//     for each other: while fewer than Concurrency handlers run, a job that is free to start waits no longer than it takes to start a goroutine,
+//     whatever its shard. Within a shard, jobs without a Key are taken by priority, then in the order of their submission.
 //   - An ID is unique among the unfinished: submitting it again joins the first job.
 //   - A handler that panics or calls runtime.Goexit fails its own task alone.
+//   - A job that is cancelled, or whose deadline passes, is told so at once, wherever it is, and gives back its place if it waits.
+//   - What a task doesn't ask for costs it nothing: a job of Go without ID, Key and Deadline allocates nothing.
+//
+// With a tracker (see [Config.Tracker]) also:
+//
+//   - What was accepted is stored before Submit returns, survives the death of the process, and is finished by another process of
+//     the same queue, or by the next one. An ID that the tracker knows is never accepted a second time.
+//   - One outcome is recorded for each job. A process that was stopped for longer than its lease is told what others have taken
+//     over meanwhile: those tasks are cancelled, and nothing that they do is recorded.
+//   - Steps that were recorded (see [Step]) are not done again.
+//   - A tracker that can't be reached never stops what was accepted. Whether new jobs are refused then or accepted untracked is yours to say.
 //
 // # Not guaranteed
 //
-// The queue lives in memory: what it holds is gone when the process dies. Failed tasks are not tried again. Tasks
-// that start in order run side by side, unless Concurrency is 1, so they may end in another order. A panic in a
-// goroutine that a handler has started ends the process, as everywhere in Go.
+// Without a tracker, what the queue holds is gone when the process dies. With one, a task may be run more than once, since a process may die between
+// the end of a handler and its record: make handlers idempotent by ID. What was taken over doesn't remember Job.Attempts, and is ordered by key only
+// among what was taken over with it. A handler that ignores its context keeps its worker until it returns; [Queue.Stuck] names it. A panic
+// in a goroutine that a handler has started ends the process, as everywhere in Go.
 //
 // # Concurrency
 //
@@ -37,6 +50,6 @@
 //
 // Jobs are accepted from New on and wait until Run is called. When the context of Run ends, the queue refuses new
 // jobs with [ErrClosed] and finishes what it has accepted, for as long as Config.DrainTimeout. After that, jobs that
-// still wait are dropped, the contexts of running handlers are cancelled, and Run returns a [DrainError]. Wait for
-// Run to return before main does.
+// still wait are dropped, the contexts of running handlers are cancelled, and Run returns a [DrainError]. With a tracker nothing of
+// that is lost: it is left to others, who need not wait for the lease to end. Wait for Run to return before main does.
 package queue

@@ -26,6 +26,7 @@ type Queue[T, R any] struct {
 	turn       atomic.Uint32
 	_          [64]byte
 	duplicates atomic.Int64
+	room       room
 
 	started  atomic.Bool
 	draining atomic.Bool
@@ -65,7 +66,7 @@ func New[T, R any](handler func(ctx context.Context, t *Task[T]) (R, error), cfg
 	q.clock, q.computed = q.now, processorTime()
 	q.crew.limit = cfg.Concurrency
 	for i := range cfg.Shards {
-		s := &shard[T, R]{index: i, capacity: cfg.ShardCapacity, ranked: &q.ranked}
+		s := &shard[T, R]{index: i, capacity: cfg.ShardCapacity, ranked: &q.ranked, common: &q.room}
 		s.in.timed, s.out.drain.dry = timedASecond, true
 		q.shards = append(q.shards, s)
 		q.ids = append(q.ids, &ids[R]{unfinished: make(map[string]*Ticket[R])})

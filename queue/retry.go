@@ -70,7 +70,7 @@ func (q *Queue[T, R]) retry(w *worker[T, R], err error) bool {
 	e.attempt++
 	pause := backoff.Shorten(backoff.Exponential(int(e.attempt), q.cfg.Retry.MinBackoff, q.cfg.Retry.MaxBackoff), 0.25, rand.Float64())
 	if e.ticket == nil { // nobody waits for it, but from here on it has more to carry
-		e.ticket = &Ticket[R]{queue: q, shard: int32(w.from.index), state: running, context: new(taskContext)}
+		e.ticket = &Ticket[R]{queue: q, shard: int32(w.from.index), state: running, context: &taskContext{parent: q.work}}
 	}
 	s := w.from
 	s.out.Lock()

@@ -13,6 +13,7 @@ import (
 type shard[T, R any] struct {
 	index    int
 	capacity int
+	common   *room         // for who waits for one in any
 	ranked   *atomic.Int64 // of all shards: jobs in line that have a priority
 
 	_  [64]byte // what producers write and what workers write lie on cache lines of their own
@@ -28,11 +29,10 @@ type shard[T, R any] struct {
 		line    fifo[entry[T, R]]
 		lanes   lanes[T, R]
 		delayed map[*Ticket[R]]*attempt[T, R]
-		room    []chan struct{} // of those who wait for room
 	}
-	refused int64        // submissions; guarded by in
-	has     atomic.Bool  // in.line may have jobs; written under in, and seldom: not for each job
-	keen    atomic.Int32 // len(in.room)
+	refused int64       // submissions; guarded by in
+	room    room        // for who waits for a place in this shard
+	has     atomic.Bool // in.line may have jobs; written under in, and seldom: not for each job
 
 	_   [64]byte
 	out struct {
@@ -280,11 +280,8 @@ func (s *shard[T, R]) shut() {
 	s.in.Lock()
 	defer s.in.Unlock()
 	s.in.closed = true
-	for _, c := range s.in.room {
-		close(c)
-	}
-	s.in.room = nil
-	s.keen.Store(0)
+	s.room.close()
+	s.common.close()
 }
 
 // full counts a refusal, and says when to come back.

@@ -58,7 +58,7 @@ func (s *shard[T, R]) take(w *worker[T, R]) bool {
 	s.out.Lock()
 	s.settleLocked(w)
 	line := s.nextLocked()
-	for line != nil && s.skipLocked(line) {
+	for line != nil && s.skipLocked(w, line) {
 		line = s.nextLocked()
 	}
 	if line == nil {
@@ -70,16 +70,14 @@ func (s *shard[T, R]) take(w *worker[T, R]) bool {
 	s.out.tally.active++
 	s.out.drain.taken(w.searching, line.len == 0 && !s.has.Load())
 	s.out.Unlock()
-	if s.keen.Load() > 0 {
-		s.tellRoom()
-	}
+	s.tellRoom()
 	return true
 }
 
 // skipLocked removes the first job in line if it was cancelled.
-func (s *shard[T, R]) skipLocked(line *fifo[entry[T, R]]) bool {
+func (s *shard[T, R]) skipLocked(w *worker[T, R], line *fifo[entry[T, R]]) bool {
 	e := line.front()
-	if e.ticket == nil || e.ticket.begin() {
+	if e.ticket == nil || e.ticket.begin(w.queue.work) {
 		return false
 	}
 	s.advanceLocked(e.lane)

@@ -97,14 +97,14 @@ func (t *Ticket[R]) Steps() []StepRecord {
 }
 
 // begin makes the ticket's job a running one, unless it has ended already.
-func (t *Ticket[R]) begin() bool {
+func (t *Ticket[R]) begin(work context.Context) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.state == ended {
 		return false
 	}
 	t.state = running
-	t.context = new(taskContext)
+	t.context = &taskContext{parent: work}
 	if t.more != nil {
 		t.context.deadline = t.more.deadline
 	}

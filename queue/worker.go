@@ -208,7 +208,6 @@ func (w *worker[T, R]) begin() context.Context {
 	if t == nil {
 		return q.work
 	}
-	t.context.parent = q.work
 	if t.more != nil && t.more.row != nil {
 		q.ledger.start(t, w.task.Attempt)
 	}

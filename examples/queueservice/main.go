@@ -7,7 +7,7 @@
 //	go run ./examples/queueload                          # a thousand clients at once
 //
 // It serves POST /process, GET /queue-status, /status/{id}, /database/stats, /thread-efficiency, /advice, /metrics for
-// Prometheus (dashboard.json is for Grafana), /livez and /readyz. ^C or SIGTERM ends it: it finishes what it can, and leaves
+// Prometheus (alerts.yaml, and dashboard.json for Grafana), /livez and /readyz. ^C or SIGTERM ends it: it finishes what it can, and leaves
 // the rest to the next one. It exits with 0 if all was finished, with 1 if not, and with 2 when it could not start.
 package main
 

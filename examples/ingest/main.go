@@ -3,7 +3,7 @@
 //	REDIS_URL=redis://… DATABASE_URL=postgres://… go run ./examples/ingest
 //	go run ./examples/ingest -database health.db                    # a SQLite file; Redis on localhost:6379
 //	go run ./examples/ingest -listen localhost:8080                 # /stats and /healthz
-//	go run ./examples/ingest dead list                              # what could not be stored, and why
+//	go run ./examples/ingest dead list                              # what could not be stored, and why; "dead -since 24h list"
 //	go run ./examples/ingest dead show 'health:messages/1737-0'
 //	go run ./examples/ingest dead replay 'health:messages/1737-0'   # back into its stream, each once
 //

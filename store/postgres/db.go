@@ -29,7 +29,7 @@ type DB struct {
 	log        partitions
 	rollups    partitions
 	path       path
-	group      group
+	recording  *groupcommit.Group[[]*store.Message, int]
 
 	recorded   atomic.Int64
 	duplicates atomic.Int64
@@ -73,7 +73,7 @@ func Open(ctx context.Context, dsn string, cfg Config) (*DB, error) {
 		log:     partitions{table: "health_messages", column: "occurred_at"},
 		rollups: partitions{table: "health_rollups", column: "minute"},
 	}
-	db.accepting = db.groupAccepts()
+	db.recording, db.accepting = db.groupRecords(), db.groupAccepts()
 	encoding, err := db.greet(ctx)
 	if err == nil && encoding == "UTF8" {
 		return db, nil

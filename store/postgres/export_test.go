@@ -14,7 +14,5 @@ func NewCopyReader(msgs []*store.Message) (r io.Reader, end func()) {
 
 // Waiting is how many small batches wait for a transaction to share.
 func (db *DB) Waiting() int {
-	db.group.mu.Lock()
-	defer db.group.mu.Unlock()
-	return len(db.group.waiting)
+	return db.recording.Waiting()
 }

@@ -48,7 +48,7 @@ func (db *DB) Record(ctx context.Context, msgs []store.Message) (int, error) {
 
 func (db *DB) record(ctx context.Context, msgs []*store.Message) (inserted int, err error) {
 	if small(msgs) {
-		return db.group.record(ctx, db, msgs)
+		return db.recording.Do(ctx, cloned(msgs))
 	}
 	for _, chunk := range rules.Chunks(msgs, maxRows, maxBytes) {
 		fresh, err := db.insert(ctx, chunk)

@@ -75,6 +75,13 @@ func ended(ctx context.Context) error {
 	return ctx.Err()
 }
 
+// Waiting is how many calls wait for one that is under way.
+func (g *Group[In, Out]) Waiting() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.waiting)
+}
+
 func (g *Group[In, Out]) leave(c *call[In, Out]) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

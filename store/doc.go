@@ -10,6 +10,7 @@
 //   - alerts, health_alerts: each episode, from its first raise to its end;
 //   - uptime, uptime_changes: when which instance was up, down, or nobody knew;
 //   - rollups, health_rollups: counts, least, mean, greatest and a histogram of each number of each service by the minute.
+//   - requests of queues: who runs each, how far it is, and how it ended; and queue_metrics, how the queues stood.
 //
 // # What every store guarantees
 //
@@ -29,6 +30,10 @@
 // What a message says of an alert takes effect in the same way: in the transaction that stores it, once. There is at most one
 // open episode of an alert. Whether there is one follows the newest thing that was said about the alert, in whatever order
 // that arrives.
+//
+// Requests have their own rules: one is known by its queue and ID and stored once for as long as it is kept, belongs to one owner at a
+// time, who alone can move it, and ends once. A batch of new requests, or of transitions, with a request that can't be stored
+// faithfully is refused whole, with a [*RefusedRowsError] that names each.
 //
 // # What can be asked
 //

@@ -51,9 +51,9 @@ func (e *RefusedError) Unwrap() []error {
 }
 
 // IsTransient reports whether err is the store's trouble and not that of what it was given: the same call can
-// succeed later, unchanged. A lost connection, a deadline, an exhausted pool, a full disk and a schema that nobody has
-// migrated yet are transient; a refused message and the caller's own cancellation are not. It doesn't mean
-// that an immediate retry makes sense: wait, and watch your context.
+// succeed later, unchanged. A lost connection, a deadline, an exhausted pool and a full disk are transient; a refused message, the
+// caller's own cancellation, missing rights and a schema that nobody has migrated are not: call a store's Validate before
+// you use it. It doesn't mean that an immediate retry makes sense: wait, and watch your context.
 func IsTransient(err error) bool {
 	marked, ok := errors.AsType[interface {
 		error

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Looks for what the tests need: gcc (for the race detector), Redis and Postgres. On Debian and Ubuntu, as root or with sudo
+# Looks for what the tests need: gcc (for the race detector), Redis, Postgres and PgBouncer. On Debian and Ubuntu, as root or with sudo
 # that asks no password, it installs what is missing, without starting the services that come with the packages. Elsewhere it
 # says how and fails. It prints nothing when all is there.
 #
@@ -19,11 +19,14 @@ have_postgres() {
 	return 1
 }
 
+have_pgbouncer() { have pgbouncer || [ -x /usr/sbin/pgbouncer ]; }
+
 # Says what is missing, by what it is for.
 missing() {
 	have gcc || [ -n "${CC:-}" ] || printf 'compiler '
 	have redis-server || have valkey-server || printf 'redis '
 	have_postgres || printf 'postgres '
+	have_pgbouncer || printf 'pgbouncer '
 }
 
 # Translates what is missing to the names of packages: $1 for the compiler, $2 for Redis, $3 for Postgres.
@@ -33,6 +36,7 @@ packages() {
 		compiler) printf '%s ' "$1" ;;
 		redis) printf '%s ' "$2" ;;
 		postgres) printf '%s ' "$3" ;;
+		pgbouncer) printf 'pgbouncer ' ;; # everywhere
 		esac
 	done
 }

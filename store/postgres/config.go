@@ -30,7 +30,7 @@ type Config struct {
 	// Each gets up to a tenth less, so that they aren't all replaced at once.
 	MaxConnLifetime time.Duration
 
-	// Retention is how long the audit log is kept, 24h to 87600h (ten years), or 0 for 720h (30 days). Maintain drops
+	// Retention is how long the audit log, finished requests and queue metrics are kept, 24h to 87600h (ten years), or 0 for 720h (30 days). Maintain drops
 	// the UTC days that lie wholly behind it. Negative keeps all; late messages are then taken from 30 days back,
 	// or from the oldest day that has messages. Processes that share a schema need the same value.
 	Retention time.Duration

@@ -1,8 +1,10 @@
 package postgres_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -55,14 +57,42 @@ func TestOpen_Fails(t *testing.T) {
 	require.True(t, store.IsTransient(err))
 }
 
-func TestDB_NotMigratedIsTransient(t *testing.T) {
+// TestDB_PermanentMistakes are no outages: nothing is gained by waiting.
+func TestDB_PermanentMistakes(t *testing.T) {
 	t.Parallel()
-	db := open(t, postgres.Config{})
+	dsn := testserver.StartPostgres(t, testserver.PostgresConfig{}).DSN()
+	db := openAt(t, dsn, postgres.Config{})
 	_, err := db.Record(t.Context(), beats("a", 1))
-	require.True(t, store.IsTransient(err), "the messages wait for the migration: %v", err)
-	_, err = db.Services(t.Context())
-	require.True(t, store.IsTransient(err))
+	require.ErrorContains(t, err, "42P01")
+	require.False(t, store.IsTransient(err), "not migrated")
+	_, err = db.Accept(t.Context(), "a", []store.Request{{Queue: "q", ID: "1", Status: store.RequestQueued}})
+	require.ErrorContains(t, err, "42P01")
+	require.False(t, store.IsTransient(err))
 	require.ErrorContains(t, db.Maintain(t.Context()), "maintain")
+
+	require.NoError(t, db.Migrate(t.Context()))
+	conn := connect(t, dsn)
+	const role = "reader"
+	execute(t, conn, "CREATE ROLE reader LOGIN CONNECTION LIMIT 5")
+	execute(t, conn, "GRANT SELECT ON ALL TABLES IN SCHEMA public TO "+role)
+	var log bytes.Buffer
+	reader := openAt(t, withSetting(t, dsn, "user", role), postgres.Config{PoolSize: 6, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	require.Contains(t, log.String(), "level=WARN")
+	require.Contains(t, log.String(), "max_connections=6 allowed=5")
+	_, err = reader.Record(t.Context(), beats("a", 1))
+	require.ErrorContains(t, err, "42501")
+	require.False(t, store.IsTransient(err), "no rights")
+	_, err = reader.Services(t.Context())
+	require.NoError(t, err)
+
+	for name, broken := range map[string]string{
+		"3D000": withSetting(t, dsn, "dbname", "missing"),
+		"28000": withSetting(t, dsn, "user", "missing"),
+	} {
+		_, err := postgres.Open(t.Context(), broken, postgres.Config{})
+		require.ErrorContains(t, err, name)
+		require.False(t, store.IsTransient(err), name)
+	}
 }
 
 // TestDB_Stats uses up a pool of two with a burst of one, against a table that somebody locks.
@@ -94,7 +124,7 @@ func TestDB_Stats(t *testing.T) {
 	require.Eventually(t, func() bool { return db.Stats().CheckedOut == 2 }, 10*time.Second, time.Millisecond)
 
 	_, err = db.Services(t.Context())
-	require.ErrorContains(t, err, "no connection became free within 3s (2 of 2 in use)")
+	require.ErrorContains(t, err, "no connection became free within 3s (2 of 2 in use, 1 calls wait, the first for 3")
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.True(t, store.IsTransient(err))
 	stats := db.Stats()

@@ -20,12 +20,7 @@ import (
 	"github.com/upbeat-go/upbeat/store/storetest"
 )
 
-// open returns a store in a database of the test's own, not migrated.
-func open(tb testing.TB, cfg postgres.Config) *postgres.DB {
-	tb.Helper()
-	return openAt(tb, testserver.DatabaseURL(tb), cfg)
-}
-
+// openAt returns a store that is not migrated.
 func openAt(tb testing.TB, dsn string, cfg postgres.Config) *postgres.DB {
 	tb.Helper()
 	if cfg.Logger == nil {

@@ -10,14 +10,21 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/upbeat-go/upbeat/store"
+	"github.com/upbeat-go/upbeat/store/internal/groupcommit"
 )
 
 // DB is a store in a Postgres database. It is safe for concurrent use. Make it with Open.
 type DB struct {
 	cfg        Config
 	pool       *pgxpool.Pool
+	waiting    waiting
 	schema     string // quoted
 	statements statements
+	requests   requestStatements
+	handovers  handovers
+	accepting  *groupcommit.Group[acceptance, []store.Request]
 	clock      clock
 	log        partitions
 	rollups    partitions
@@ -28,6 +35,8 @@ type DB struct {
 	duplicates atomic.Int64
 	refused    atomic.Int64
 	retries    atomic.Int64
+	accepted   atomic.Int64
+	superseded atomic.Int64
 }
 
 const (
@@ -59,10 +68,11 @@ func Open(ctx context.Context, dsn string, cfg Config) (*DB, error) {
 	}
 	schema := pgx.Identifier{cfg.Schema}.Sanitize()
 	db := &DB{
-		cfg: cfg, pool: pool, schema: schema, statements: statementsFor(schema),
+		cfg: cfg, pool: pool, schema: schema, statements: statementsFor(schema), requests: requestStatementsFor(schema),
 		log:     partitions{table: "health_messages", column: "occurred_at"},
 		rollups: partitions{table: "health_rollups", column: "minute"},
 	}
+	db.accepting = db.groupAccepts()
 	encoding, err := db.greet(ctx)
 	if err == nil && encoding == "UTF8" {
 		return db, nil
@@ -86,16 +96,32 @@ func tune(p *pgxpool.Config, cfg Config) {
 	}
 }
 
-// greet makes sure that there is a server, and sets the clock by it.
+// greet makes sure that there is a server, sets the clock by it, and says so if it has fewer connections than the pool may want.
 func (db *DB) greet(ctx context.Context) (encoding string, err error) {
 	conn, err := db.acquire(ctx)
 	if err != nil {
 		return "", err
 	}
 	encoding = conn.Conn().PgConn().ParameterStatus("server_encoding")
+	var limit int
+	err = conn.QueryRow(ctx, connectionLimitSQL).Scan(&limit)
 	conn.Release()
+	if err != nil {
+		return "", err
+	}
+	if db.cfg.MaxConnections > limit {
+		db.cfg.Logger.WarnContext(ctx, "postgres: the pool may grow beyond what the server allows this role, all processes together",
+			"max_connections", db.cfg.MaxConnections, "allowed", limit)
+	}
 	return encoding, db.setClock(ctx)
 }
+
+// connectionLimitSQL is how many connections all clients of this role may have together; -1 in the catalogs means no limit.
+const connectionLimitSQL = `
+SELECT least(
+	current_setting('max_connections')::integer - current_setting('superuser_reserved_connections')::integer,
+	(SELECT nullif(rolconnlimit, -1) FROM pg_roles WHERE rolname = current_user),
+	(SELECT nullif(datconnlimit, -1) FROM pg_database WHERE datname = current_database()))`
 
 // Close waits until calls in progress have returned their connections, then closes all. The DB is of no use after it.
 func (db *DB) Close() { db.pool.Close() }
@@ -109,10 +135,13 @@ func (db *DB) acquire(ctx context.Context) (*pgxpool.Conn, error) {
 		ctx, cancel = context.WithTimeoutCause(ctx, db.cfg.AcquireTimeout, errNoConnection)
 		defer cancel()
 	}
+	leave := db.waiting.enter()
+	defer leave()
 	conn, err := db.pool.Acquire(ctx)
 	if err != nil && errors.Is(context.Cause(ctx), errNoConnection) {
-		return nil, fmt.Errorf("%w within %s (%d of %d in use): %w",
-			errNoConnection, db.cfg.AcquireTimeout, db.pool.Stat().AcquiredConns(), db.cfg.MaxConnections, err)
+		n, longest := db.waiting.state()
+		return nil, fmt.Errorf("%w within %s (%d of %d in use, %d calls wait, the first for %s): %w",
+			errNoConnection, db.cfg.AcquireTimeout, db.pool.Stat().AcquiredConns(), db.cfg.MaxConnections, n, longest.Round(time.Millisecond), err)
 	}
 	return conn, err
 }

@@ -13,9 +13,12 @@
 //   - uptime_changes, what RecordUptime was told, and the view uptime_episodes, what that makes.
 //   - health_rollups, the log by service, metric and minute, in one partition per UTC day; metric ” counts the messages. Their
 //     histograms are for [store.Rollup]. rollup_pending says which minutes Maintain has to do.
+//   - requests, a view of all requests of queues: open_requests are those that are not finished, finished_requests the others, in one
+//     partition per week. queue_owners are the leases of those who run a queue.
+//   - queue_metrics, how each shard of a queue stood, in one partition per UTC day.
 //   - upbeat_migrations, what was applied.
 //
-// Where TimescaleDB is there at the first Migrate, the partitioned tables are hypertables instead; that stays as it is then. Of
+// Where TimescaleDB is there at the first Migrate, the log and the rollups are hypertables instead; that stays as it is then. Of
 // TimescaleDB only what its Apache edition has is used: Maintain drops chunks itself, and there are no policies.
 //
 // Record makes the partition of a late or early message when it comes; Maintain makes those of the coming days ahead of
@@ -51,6 +54,13 @@
 // Rollups come to the same however often, in whatever order and from how many processes they are made: a minute is always made
 // anew from the log, and is done again when something is added to it.
 //
+// A request is in open_requests or in finished_requests, never in both, and moves in one transaction: its ID is unique in its queue for
+// as long as the row is kept. Accept returns when the commit is durable; calls that come while one is under way share the next. Whoever
+// doesn't own a request can't change it, and an outcome is written once. What an owner has left is handed over when its lease has
+// run out by the server's clock, to one owner alone.
+//
+// A plan that reads a whole table is never used for requests, however empty the tables were when it was made.
+//
 // Whether a message is too old or of the future is decided by the server's clock, one for all processes.
 //
 // Nothing depends on the state of a session: PgBouncer works in transaction mode. Maintain waits for no more than a tenth
@@ -60,6 +70,11 @@
 //
 // A call lasts as long as its context lets it: only the wait for a connection has a timeout of its own. Give contexts a
 // deadline where the network can swallow packets.
+//
+// A lease is no lock: an owner that was held up may run a request that another has taken over, until it is told so. What it says of the
+// outcome then has no effect.
+//
+// Finished requests are forgotten by whole weeks, so up to a week later than Config.Retention says.
 //
 // The log has no index by service, which would cost every write. The messages of one service, also on its Timeline, are found by
 // its rollups, minute by minute: a page reads what all services sent in those minutes, and in those that Maintain hasn't

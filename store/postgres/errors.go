@@ -5,22 +5,25 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/upbeat-go/upbeat/store"
-	"github.com/upbeat-go/upbeat/store/internal/migration"
 )
 
 // SQLSTATE codes, https://www.postgresql.org/docs/current/errcodes-appendix.html.
 const (
 	codeReadOnly      = "25006"
+	codeNoStatement   = "26000"
 	codeNoPartition   = "23514" // a check violation: the tables have no checks but their partition bounds
 	codeSerialization = "40001"
 	codeDeadlock      = "40P01"
 	codeLockTimeout   = "55P03"
+
+	codeStatementThere = "42P05" // of class 42, but a pooler's doing
 )
 
 func codeOf(err error) string {
@@ -30,17 +33,25 @@ func codeOf(err error) string {
 	return ""
 }
 
-// wrap names the operation and marks the errors that aren't the fault of what the caller gave. That was checked before
-// anything was sent, and all SQL is ours: only what the server itself says of data and limits is held against it.
+// permanent are the classes of errors that no waiting mends: data and limits; roles, rights and passwords; a database or a schema that
+// isn't there, tables that nobody has migrated.
+var permanent = []string{"22", "28", "3D", "3F", "42", "54"}
+
+// wrap names the operation and marks the errors that aren't the fault of what the caller gave.
 func wrap(operation string, err error) error {
 	if err == nil {
 		return nil
 	}
 	named := fmt.Errorf("postgres: %s: %w", operation, err)
-	if errors.Is(err, context.Canceled) || errors.Is(err, migration.ErrChanged) {
+	if errors.Is(err, context.Canceled) || errors.Is(err, store.ErrMigrationChanged) {
 		return named
 	}
-	if code := codeOf(err); strings.HasPrefix(code, "22") || strings.HasPrefix(code, "54") {
+	code := codeOf(err)
+	if code == codeNoStatement || code == codeStatementThere {
+		named = fmt.Errorf("%w (behind a PgBouncer without max_prepared_statements, add default_query_exec_mode=exec to the dsn)", named)
+		return store.MarkTransient(named)
+	}
+	if slices.ContainsFunc(permanent, func(class string) bool { return strings.HasPrefix(code, class) }) {
 		return named
 	}
 	return store.MarkTransient(named)

@@ -27,6 +27,7 @@ func (db *DB) Maintain(ctx context.Context) error {
 		db.rollups.drop(ctx, db),
 		db.rollUp(ctx),
 		db.forget(ctx, "silent instances", db.statements.forgetInstances, now.Add(-store.InstanceMemory)),
+		db.maintainRequests(ctx),
 	}
 	if db.cfg.Retention > 0 {
 		oldest := db.window().From

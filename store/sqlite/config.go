@@ -7,7 +7,7 @@ import (
 
 // Config is how a DB works. The zero Config is valid and good.
 type Config struct {
-	// Retention is how long the audit log is kept, 24h to 87600h (ten years), or 0 for 720h (30 days). Maintain deletes
+	// Retention is how long the audit log, finished requests and queue metrics are kept, 24h to 87600h (ten years), or 0 for 720h (30 days). Maintain deletes
 	// the UTC days that lie wholly behind it. Negative keeps all; late messages are then taken from 30 days back,
 	// or from the oldest day that has messages. Processes that share a file need the same value.
 	Retention time.Duration

@@ -33,3 +33,11 @@ func TestDB_HealthConformance(t *testing.T) {
 		return openAt(t, filepath.Join(t.TempDir(), "upbeat.db"), sqlite.Config{})
 	})
 }
+
+func TestDB_RequestConformance(t *testing.T) {
+	t.Parallel()
+	storetest.RunRequests(t, func(t *testing.T) storetest.RequestStore {
+		t.Helper()
+		return openAt(t, filepath.Join(t.TempDir(), "upbeat.db"), sqlite.Config{})
+	})
+}

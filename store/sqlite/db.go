@@ -11,6 +11,9 @@ import (
 	"strings"
 
 	_ "modernc.org/sqlite" // the driver named sqlite
+
+	"github.com/upbeat-go/upbeat/store"
+	"github.com/upbeat-go/upbeat/store/internal/groupcommit"
 )
 
 // DB is a store in one SQLite file. It is safe for concurrent use. Make it with Open.
@@ -18,6 +21,8 @@ type DB struct {
 	cfg    Config
 	writer *sql.DB // one connection: SQLite has one writer at a time, and waiting here is fair and obeys a context
 	reader *sql.DB // many: in WAL mode they neither wait for the writer nor hold it up
+
+	accepting *groupcommit.Group[acceptance, []store.Request]
 }
 
 // Open opens the file at path, or makes it; its folder must be there, on a local disk. Call Migrate before anything else, and
@@ -45,6 +50,7 @@ func Open(ctx context.Context, path string, cfg Config) (*DB, error) {
 	}
 	reader.SetMaxOpenConns(max(4, runtime.GOMAXPROCS(0)))
 	db := &DB{cfg: cfg, writer: writer, reader: reader}
+	db.accepting = db.groupAccepts()
 	mode, err := db.journalMode(ctx)
 	if err != nil {
 		return nil, errors.Join(wrap(ctx, "open "+path, err), db.Close())

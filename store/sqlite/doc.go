@@ -5,21 +5,24 @@
 // # What is there
 //
 // Migrate makes the tables health_messages, instance_status, health_alerts (skip rows with raise_count = 0: each is a resolution
-// whose raise is still under way), uptime_changes, health_rollups and rollup_pending, the views service_status and
-// uptime_episodes, and upbeat_migrations. Times in them are microseconds since 1970. Maintain deletes what retention doesn't
-// keep and makes the rollups, by which questions about one service find their way; nothing runs in the background: call it
-// from a ticker, every minute if Metric and the throughput of Dashboard are to be that fresh.
+// whose raise is still under way), uptime_changes, health_rollups and rollup_pending, requests with queue_owners and
+// queue_metrics, the views service_status and uptime_episodes, and upbeat_migrations. Times in them are microseconds since
+// 1970. Maintain deletes what retention doesn't keep and makes the rollups, by which questions about one service find their
+// way; nothing runs in the background: call it from a ticker, every minute if Metric and the throughput of Dashboard are to
+// be that fresh.
 //
 // # What it guarantees
 //
 // The file is in WAL mode: one writer at a time, any number of readers beside it. A commit is on disk before Record
 // returns (synchronous=FULL). So neither kill -9 nor a power failure loses what was recorded, if the disk keeps its
-// word; NORMAL, which many use, would survive the kill only. What it costs is one fsync per Record: record in batches.
+// word; NORMAL, which many use, would survive the kill only. What it costs is one fsync per Record: record in batches. Calls of
+// Accept that come while a commit is under way share the next one.
 //
 // # What it does not guarantee
 //
 // The file must lie on a local disk. Several processes may use it, but the writer of one waits at most ten seconds for
-// that of another. Whether a message is too old or of the future is decided by this machine's clock.
+// that of another. Whether a message is too old or of the future, and whether a lease has run
+// out, is decided by this machine's clock.
 //
 // # Concurrency and shutdown
 //

@@ -10,7 +10,6 @@ import (
 	"modernc.org/sqlite"
 
 	"github.com/upbeat-go/upbeat/store"
-	"github.com/upbeat-go/upbeat/store/internal/migration"
 )
 
 // Primary result codes, https://www.sqlite.org/rescode.html.
@@ -38,7 +37,7 @@ func wrap(ctx context.Context, operation string, err error) error {
 		err = errors.Join(ctx.Err(), err) // SQLite says no more than that it was interrupted
 	}
 	named := fmt.Errorf("sqlite: %s: %w", operation, err)
-	if errors.Is(err, context.Canceled) || errors.Is(err, migration.ErrChanged) {
+	if errors.Is(err, context.Canceled) || errors.Is(err, store.ErrMigrationChanged) {
 		return named
 	}
 	switch codeOf(err) {

@@ -126,16 +126,21 @@ func query[T any](ctx context.Context, db *DB, scan func(*sql.Rows) (T, error), 
 		if err != nil {
 			return err
 		}
-		defer rows.Close()
-		all = nil
-		for rows.Next() {
-			one, err := scan(rows)
-			if err != nil {
-				return err
-			}
-			all = append(all, one)
-		}
-		return rows.Err()
+		all, err = collect(rows, scan)
+		return err
 	})
 	return all, err
+}
+
+// collect reads all rows and closes them.
+func collect[T any](rows *sql.Rows, scan func(*sql.Rows) (T, error)) (all []T, err error) {
+	defer rows.Close()
+	for rows.Next() {
+		one, err := scan(rows)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, one)
+	}
+	return all, rows.Err()
 }

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/upbeat-go/upbeat/store"
 )
 
 // Migration is one file, named like 0001_what_it_does.sql.
@@ -26,13 +28,12 @@ func Load(fsys fs.FS) ([]Migration, error) {
 	if err != nil {
 		return nil, err
 	}
-	slices.Sort(names)
 	all := make([]Migration, 0, len(names))
-	for i, name := range names {
+	for _, name := range names {
 		number, _, _ := strings.Cut(name, "_")
 		version, err := strconv.Atoi(number)
-		if err != nil || version < 1 || i > 0 && version <= all[i-1].Version {
-			return nil, fmt.Errorf("migration %s: want a number of its own, as in 0001_what_it_does.sql", name)
+		if err != nil || version < 1 {
+			return nil, fmt.Errorf("migration %s: want a name like 0001_what_it_does.sql", name)
 		}
 		text, err := fs.ReadFile(fsys, name)
 		if err != nil {
@@ -41,16 +42,62 @@ func Load(fsys fs.FS) ([]Migration, error) {
 		sum := sha256.Sum256(text)
 		all = append(all, Migration{Version: version, Name: name, SQL: string(text), Checksum: hex.EncodeToString(sum[:])})
 	}
+	slices.SortFunc(all, func(a, b Migration) int { return a.Version - b.Version })
+	for i := 1; i < len(all); i++ {
+		if all[i].Version == all[i-1].Version {
+			return nil, fmt.Errorf("migration %s: %s has the same number", all[i].Name, all[i-1].Name)
+		}
+	}
 	return all, nil
 }
 
-// ErrChanged means that a file is no longer what was applied.
-var ErrChanged = errors.New("an applied migration was changed")
+// Applied is a row of upbeat_migrations.
+type Applied struct {
+	Version  int
+	Name     string
+	Checksum string
+}
 
-// Check returns ErrChanged, with what is wrong, unless m is the file that was applied and recorded with that checksum.
-func (m Migration) Check(applied string) error {
-	if applied == m.Checksum {
-		return nil
+// Compare returns the migrations that are still to be applied, in order, and all that is wrong with the applied ones:
+// store.ErrMigrationChanged, store.ErrNewerSchema, or both.
+func Compare(all []Migration, applied []Applied) (pending []Migration, err error) {
+	known := make(map[int]Migration, len(all))
+	for _, m := range all {
+		known[m.Version] = m
+		if !slices.ContainsFunc(applied, func(a Applied) bool { return a.Version == m.Version }) {
+			pending = append(pending, m)
+		}
 	}
-	return fmt.Errorf("%w: %s was applied with checksum %.12s but is now %.12s", ErrChanged, m.Name, applied, m.Checksum)
+	var errs []error
+	var newer []string
+	for _, a := range applied {
+		m, ok := known[a.Version]
+		if !ok {
+			newer = append(newer, a.Name)
+		} else if a.Checksum != m.Checksum {
+			errs = append(errs, fmt.Errorf("%w: %s was applied with checksum %.12s but is now %.12s", store.ErrMigrationChanged, m.Name, a.Checksum, m.Checksum))
+		}
+	}
+	if len(newer) > 0 {
+		errs = append(errs, fmt.Errorf("%w: %s", store.ErrNewerSchema, strings.Join(newer, ", ")))
+	}
+	return pending, errors.Join(errs...)
+}
+
+// Validate is what Validate methods return.
+func Validate(all []Migration, applied []Applied) error {
+	pending, err := Compare(all, applied)
+	if len(pending) == 0 {
+		return err
+	}
+	return errors.Join(fmt.Errorf("%w: %s", store.ErrNotMigrated, strings.Join(Names(pending), ", ")), err)
+}
+
+// Names of migrations.
+func Names(all []Migration) []string {
+	names := make([]string, len(all))
+	for i, m := range all {
+		names[i] = m.Name
+	}
+	return names
 }

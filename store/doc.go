@@ -31,6 +31,10 @@
 // open episode of an alert. Whether there is one follows the newest thing that was said about the alert, in whatever order
 // that arrives.
 //
+// Requests have their own rules: one is known by its queue and ID and stored once for as long as it is kept, belongs to one owner at a
+// time, who alone can move it, and ends once. A batch of new requests, or of transitions, with a request that can't be stored
+// faithfully is refused whole, with a [*RefusedRowsError] that names each.
+//
 // # What can be asked
 //
 // Services gives the newest statuses, Alerts the episodes by what they are, Timeline what happened to one service in one order of
@@ -38,12 +42,6 @@
 // itself, and Dashboard the state of everything in one call; [DashboardHandler] serves that over HTTP. Answers that
 // grow come in pages that stay complete and aligned while more is written: each page names the place where the next one
 // goes on. [Judge] tells which figures deserve an alert.
-//
-// # Requests
-//
-// Requests have their own rules: one is known by its queue and ID and stored once for as long as it is kept, belongs to one owner at a
-// time, who alone can move it, and ends once. A batch of new requests, or of transitions, with a request that can't be stored
-// faithfully is refused whole, with a [*RefusedRowsError] that names each.
 //
 // # What it does not guarantee
 //

@@ -73,13 +73,15 @@ SELECT minute, max(samples)::bigint FROM (
 GROUP BY minute
 ORDER BY minute DESC`
 
+// serviceMessagesSQL doesn't compare rows: the server would go through the index from the cursor on, and not from the end of the
+// minute.
 const serviceMessagesSQL = `
 SELECT m.*
 FROM unnest($6::timestamptz[]) AS minutes (minute) CROSS JOIN LATERAL (
 	SELECT occurred_at, message_id, received_at, channel, service_name, instance_id, heartbeat_count, status, payload
 	FROM {schema}.health_messages
 	WHERE occurred_at >= minute AND occurred_at < minute + interval '1 minute' AND service_name = $1
-		AND occurred_at >= $2 AND occurred_at < $3 AND (occurred_at, message_id) < ($4::timestamptz, $5::text)
+		AND occurred_at >= $2 AND occurred_at < $3 AND occurred_at <= $4 AND (occurred_at < $4 OR message_id < $5)
 	ORDER BY occurred_at DESC, message_id DESC
 	LIMIT $7
 ) m

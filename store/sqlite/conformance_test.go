@@ -26,17 +26,17 @@ func TestDB_Conformance(t *testing.T) {
 	})
 }
 
-func TestDB_RequestConformance(t *testing.T) {
+func TestDB_HealthConformance(t *testing.T) {
 	t.Parallel()
-	storetest.RunRequests(t, func(t *testing.T) storetest.RequestStore {
+	storetest.RunHealth(t, func(t *testing.T) storetest.HealthStore {
 		t.Helper()
 		return openAt(t, filepath.Join(t.TempDir(), "upbeat.db"), sqlite.Config{})
 	})
 }
 
-func TestDB_HealthConformance(t *testing.T) {
+func TestDB_RequestConformance(t *testing.T) {
 	t.Parallel()
-	storetest.RunHealth(t, func(t *testing.T) storetest.HealthStore {
+	storetest.RunRequests(t, func(t *testing.T) storetest.RequestStore {
 		t.Helper()
 		return openAt(t, filepath.Join(t.TempDir(), "upbeat.db"), sqlite.Config{})
 	})

@@ -5,10 +5,11 @@
 // # What is there
 //
 // Migrate makes the tables health_messages, instance_status, health_alerts (skip rows with raise_count = 0: each is a resolution
-// whose raise is still under way), uptime_changes, health_rollups, rollup_pending, requests, queue_owners and queue_metrics, the views service_status and
-// uptime_episodes, and upbeat_migrations. Times in them are microseconds since 1970. Maintain deletes what retention doesn't
-// keep and makes the rollups, by which questions about one service find their way; nothing runs in the background: call it
-// from a ticker, every minute if Metric and the throughput of Dashboard are to be that fresh.
+// whose raise is still under way), uptime_changes, health_rollups and rollup_pending, requests with queue_owners and
+// queue_metrics, the views service_status and uptime_episodes, and upbeat_migrations. Times in them are microseconds since
+// 1970. Maintain deletes what retention doesn't keep and makes the rollups, by which questions about one service find their
+// way; nothing runs in the background: call it from a ticker, every minute if Metric and the throughput of Dashboard are to
+// be that fresh.
 //
 // # What it guarantees
 //

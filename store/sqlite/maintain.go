@@ -34,11 +34,11 @@ DELETE FROM queue_metrics WHERE (queue, sampled_at, worker, shard) IN (
 
 const forgetOwnersSQL = `DELETE FROM queue_owners WHERE expires_at < ?`
 
-// Maintain deletes the messages, finished requests and queue metrics that retention doesn't keep, a thousand at a time, and forgets instances that have been silent
-// for [store.InstanceMemory] while others of their service were seen. It makes the rollups of what was written since the last
-// time, and forgets alerts and uptime that were over before the time that is kept. Call it every minute if rollups are to be
-// that fresh, else every hour or so; several processes may, also at the same time. The file doesn't shrink: its free
-// pages are used again.
+// Maintain deletes the messages, finished requests and queue metrics that retention doesn't keep, a thousand at a time, and
+// forgets instances that have been silent for [store.InstanceMemory] while others of their service were seen. It makes the
+// rollups of what was written since the last time, and forgets alerts and uptime that were over before the time that is
+// kept. Call it every minute if rollups are to be that fresh, else every hour or so; several processes may, also at the
+// same time. The file doesn't shrink: its free pages are used again.
 func (db *DB) Maintain(ctx context.Context) error {
 	if db.cfg.Retention > 0 {
 		from := rules.WindowAt(time.Now(), db.cfg.Retention).From.UnixMicro()

@@ -41,7 +41,7 @@ const serviceMessagesSQL = `
 SELECT occurred_at, message_id, received_at, channel, service_name, instance_id, heartbeat_count, status, payload
 FROM health_messages
 WHERE occurred_at >= ?6 AND occurred_at < ?6 + 60000000 AND service_name = ?1
-	AND occurred_at >= ?2 AND occurred_at < ?3 AND (occurred_at, message_id) < (?4, ?5)
+	AND occurred_at >= ?2 AND occurred_at < ?3 AND occurred_at <= ?4 AND (occurred_at < ?4 OR message_id < ?5)
 ORDER BY occurred_at DESC, message_id DESC
 LIMIT ?7`
 

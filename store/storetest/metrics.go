@@ -13,8 +13,8 @@ import (
 	"github.com/upbeat-go/upbeat/store"
 )
 
-// sample is a message of the service with a latency, n seconds after base.
-func sample(service string, base time.Time, n int, latency float64) store.Message {
+// timed is a message of the service with a latency, n seconds after base.
+func timed(service string, base time.Time, n int, latency float64) store.Message {
 	m := beat(service, "host-1", int64(n), 0)
 	m.At = base.Add(time.Duration(n) * time.Second)
 	m.Payload = json.RawMessage(fmt.Sprintf(`{"latency_ms":%g,"heartbeat_count":%d,"nested":{"latency_ms":1}}`, latency, n))
@@ -36,7 +36,7 @@ func metricPercentiles(t healthFixture) {
 	for n := range 1500 {
 		service := fmt.Sprint("service-", n%2)
 		latency := math.Exp(rand.NormFloat64()*1.5 + 3)
-		msgs = append(msgs, sample(service, base, n, latency))
+		msgs = append(msgs, timed(service, base, n, latency))
 		of[service], of[""] = append(of[service], latency), append(of[""], latency)
 	}
 	t.record(shuffled(msgs)...)
@@ -63,7 +63,7 @@ func metricReplay(t healthFixture) {
 	base := hourAgo()
 	var msgs []store.Message
 	for n := range 300 {
-		msgs = append(msgs, sample("s", base, n, float64(n)))
+		msgs = append(msgs, timed("s", base, n, float64(n)))
 	}
 	q := store.MetricQuery{Service: "s", Metric: "latency_ms", From: base, To: base.Add(10 * time.Minute)}
 	mixed := shuffled(msgs)
@@ -82,7 +82,7 @@ func metricSteps(t healthFixture) {
 	var msgs []store.Message
 	for n := range 20 * 60 {
 		if n/60 != 7 { // a minute without messages
-			msgs = append(msgs, sample("s", base, n, float64(n/60)))
+			msgs = append(msgs, timed("s", base, n, float64(n/60)))
 		}
 	}
 	t.record(msgs...)
@@ -111,10 +111,10 @@ func metricSteps(t healthFixture) {
 func metricPending(t healthFixture) {
 	base := hourAgo()
 	q := store.MetricQuery{Service: "s", Metric: store.MetricMessages, From: base, To: base.Add(10 * time.Minute)}
-	t.record(sample("s", base, 0, 1), sample("s", base, 200, 1))
+	t.record(timed("s", base, 0, 1), timed("s", base, 200, 1))
 	t.maintain()
 	require.Equal(t, q.To, t.metric(q).CompleteTo)
-	t.record(sample("s", base, 330, 1), sample("s", base, 500, 1))
+	t.record(timed("s", base, 330, 1), timed("s", base, 500, 1))
 	require.Equal(t, base.Add(5*time.Minute), t.metric(q).CompleteTo)
 	require.EqualValues(t, 2, t.sum(q).Count)
 	t.maintain()

@@ -18,8 +18,8 @@ type Config struct {
 	// BatchSize is how many messages a batch handler is given at most: a batch goes as soon as a handler is free, however small it
 	// is. 0 means 1,000. For NewBatch only.
 	BatchSize int
-	// MaxInFlight is how many messages are held at once: waiting, being handled or being settled. 0 means 4,000, or two batches for each
-	// handler if that is more. Where handlers are slow, fewer spread the load more evenly over the processes. Several readers share it; with
+	// MaxInFlight is how many messages are held at once: waiting, being handled or being settled. 0 means 4,000, or a batch for each
+	// handler and two more if that is more. Where handlers are slow, fewer spread the load more evenly over the processes. Several readers share it; with
 	// fewer than there are readers, they take turns.
 	MaxInFlight int
 	// MaxBytes is how many bytes of payload are held at once. As a source learns the size of a message by reading it, the last
@@ -85,7 +85,7 @@ func (c Config) withDefaults(batchSize int) (Config, error) {
 	}
 	c.Concurrency = cmp.Or(c.Concurrency, 8)
 	c.BatchSize = cmp.Or(c.BatchSize, batchSize)
-	c.MaxInFlight = cmp.Or(c.MaxInFlight, max(4000, 2*c.Concurrency*c.BatchSize))
+	c.MaxInFlight = cmp.Or(c.MaxInFlight, max(4000, (c.Concurrency+2)*c.BatchSize))
 	c.MaxBytes = cmp.Or(c.MaxBytes, 64<<20)
 	c.MaxAttempts = cmp.Or(c.MaxAttempts, 5)
 	c.QuickTries = cmp.Or(c.QuickTries, 3)

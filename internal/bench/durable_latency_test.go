@@ -17,7 +17,6 @@ import (
 
 	"github.com/upbeat-go/upbeat/consumer"
 	"github.com/upbeat-go/upbeat/consumer/redisstream"
-	"github.com/upbeat-go/upbeat/internal/testserver"
 	"github.com/upbeat-go/upbeat/store"
 )
 
@@ -79,7 +78,7 @@ func BenchmarkDurableLatency(b *testing.B) {
 	}
 	b.Run("upbeat", func(b *testing.B) {
 		rdb, stream, l := begin(b)
-		db := openStore(b, testserver.DatabaseURL(b))
+		db := openStore(b, durablePostgres(b))
 		quiet := slog.New(slog.DiscardHandler)
 		src, err := redisstream.New(rdb, redisstream.Config{Streams: []string{stream}, Group: "bench", Logger: quiet})
 		require.NoError(b, err)
@@ -111,7 +110,7 @@ func BenchmarkDurableLatency(b *testing.B) {
 	})
 	b.Run("by-hand", func(b *testing.B) {
 		rdb, stream, l := begin(b)
-		pool := connect(b, testserver.DatabaseURL(b))
+		pool := connect(b, durablePostgres(b))
 		handTables(b, pool)
 		ctx, cancel := context.WithCancel(b.Context())
 		var wg sync.WaitGroup

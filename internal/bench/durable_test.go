@@ -20,7 +20,6 @@ import (
 
 	"github.com/upbeat-go/upbeat/consumer"
 	"github.com/upbeat-go/upbeat/consumer/redisstream"
-	"github.com/upbeat-go/upbeat/internal/testserver"
 	"github.com/upbeat-go/upbeat/store"
 	"github.com/upbeat-go/upbeat/store/postgres"
 )
@@ -71,7 +70,7 @@ func beatPayload(b *testing.B, i int) []byte {
 // BenchmarkDurable takes beats off a stream, decodes them, and acks what is committed to Postgres: log and newest status of each instance.
 func BenchmarkDurable(b *testing.B) {
 	b.Run("upbeat", func(b *testing.B) {
-		url := testserver.DatabaseURL(b)
+		url := durablePostgres(b)
 		db := openStore(b, url)
 		rdb, stream := beatsOf(b, b.N)
 		run := durable(b, rdb, stream, db, b.N)
@@ -162,7 +161,7 @@ func handTables(b *testing.B, pool *pgxpool.Pool) {
 // status of each instance, and an XACK.
 func byHand(b *testing.B) {
 	rdb, stream := beatsOf(b, b.N)
-	pool := connect(b, testserver.DatabaseURL(b))
+	pool := connect(b, durablePostgres(b))
 	handTables(b, pool)
 	require.NoError(b, rdb.XGroupCreate(b.Context(), stream, "bench", "0").Err())
 	before := startClock(b)
@@ -247,7 +246,7 @@ func storeByHand(ctx context.Context, pool *pgxpool.Pool, msgs []redis.XMessage)
 // oneByOne commits and acks each message on its own, eight at a time.
 func oneByOne(b *testing.B) {
 	rdb, stream := beatsOf(b, b.N)
-	pool := connect(b, testserver.DatabaseURL(b))
+	pool := connect(b, durablePostgres(b))
 	handTables(b, pool)
 	require.NoError(b, rdb.XGroupCreate(b.Context(), stream, "bench", "0").Err())
 	before := startClock(b)

@@ -11,8 +11,6 @@ import (
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/rivermigrate"
 	"github.com/stretchr/testify/require"
-
-	"github.com/upbeat-go/upbeat/internal/testserver"
 )
 
 type riverJob struct {
@@ -35,7 +33,7 @@ func (w *riverWorker) Work(context.Context, *river.Job[riverJob]) error {
 
 // drainRiver works on jobs in Postgres that are there already, with 500 workers.
 func drainRiver(b *testing.B) {
-	pool := connect(b, testserver.DatabaseURL(b))
+	pool := connect(b, durablePostgres(b))
 	driver := riverpgxv5.New(pool)
 	migrator, err := rivermigrate.New(driver, nil)
 	require.NoError(b, err)

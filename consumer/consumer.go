@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -77,7 +78,7 @@ func NewBatch[T any](src Source, handler func(ctx context.Context, batch []*Mess
 func build[T any](
 	src Source, cfg Config, batchSize int, handler func(ctx context.Context, unit []*Message[T]) error,
 ) (*Consumer[T], error) {
-	if src == nil {
+	if v := reflect.ValueOf(src); src == nil || v.Kind() == reflect.Pointer && v.IsNil() { // what a New returns beside an error that was passed over
 		return nil, errors.New("consumer: source is nil")
 	}
 	cfg, err := cfg.withDefaults(batchSize)

@@ -80,8 +80,10 @@ const (
 
 // withDefaults returns the Config with which a consumer runs, or all that is wrong with c.
 func (c Config) withDefaults(batchSize int) (Config, error) {
+	var noBatch error
 	if batchSize == singly && c.BatchSize != 0 {
-		return c, fmt.Errorf("consumer: Config.BatchSize is %d: want 0 with New, which hands out one message at a time", c.BatchSize)
+		noBatch = fmt.Errorf("consumer: Config.BatchSize is %d: want 0 with New, which hands out one message at a time", c.BatchSize)
+		c.BatchSize = singly
 	}
 	c.Concurrency = cmp.Or(c.Concurrency, 8)
 	c.BatchSize = cmp.Or(c.BatchSize, batchSize)
@@ -94,6 +96,7 @@ func (c Config) withDefaults(batchSize int) (Config, error) {
 	c.MaxDeadShare = cmp.Or(c.MaxDeadShare, 0.5)
 	c.DrainTimeout = max(0, cmp.Or(c.DrainTimeout, 20*time.Second))
 	err := errors.Join(
+		noBatch,
 		within("Concurrency", c.Concurrency, 1, maxConcurrency, "0 for 8"),
 		within("BatchSize", c.BatchSize, 1, 1_000_000, "0 for 1000"),
 		within("MaxInFlight", c.MaxInFlight, 1, math.MaxInt, "0 for the default"),

@@ -23,8 +23,9 @@ func ignore(context.Context, *consumer.Message[string]) error { return nil }
 func TestNew_TellsAllThatIsWrong(t *testing.T) {
 	t.Parallel()
 	_, err := consumer.New(consumertest.NewSource(), ignore, consumer.Config{
-		Concurrency: -1, MaxInFlight: -2, MinBackoff: time.Microsecond, MaxBackoff: 48 * time.Hour,
+		Concurrency: -1, MaxInFlight: -2, MinBackoff: time.Microsecond, MaxBackoff: 48 * time.Hour, BatchSize: 5,
 	})
+	require.ErrorContains(t, err, "Config.BatchSize is 5: want 0 with New")
 	require.ErrorContains(t, err, "consumer: Config.Concurrency is -1: want 1 to 100000, or 0 for 8")
 	require.ErrorContains(t, err, "Config.MaxInFlight is -2: want 1 to")
 	require.ErrorContains(t, err, "Config.MinBackoff is 1µs: want 1ms to 1h0m0s, or 0 for 1s")
@@ -36,6 +37,9 @@ func TestNew_RefusesWhatCanNotWork(t *testing.T) {
 	_, err := consumer.New(consumertest.NewSource(), ignore, consumer.Config{BatchSize: 5})
 	require.ErrorContains(t, err, "Config.BatchSize is 5")
 	_, err = consumer.New[string](nil, ignore, consumer.Config{})
+	require.ErrorContains(t, err, "source is nil")
+	var unset *consumertest.Source
+	_, err = consumer.New(unset, ignore, consumer.Config{})
 	require.ErrorContains(t, err, "source is nil")
 	_, err = consumer.New[string](consumertest.NewSource(), nil, consumer.Config{})
 	require.ErrorContains(t, err, "handler is nil")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -27,8 +28,9 @@ type Consumer[T any] struct {
 	workers sync.WaitGroup
 	outage  *outage
 	settler *settler
-	graves  *settler // gets nothing where the source keeps dead letters
-	keptIn  string   // are dead letters, for the log
+	graves  *settler      // of dead letters: those that can't be stored hold up nothing else
+	source  chan struct{} // filled while a settler is at the source
+	keptIn  string        // are dead letters, for the log
 
 	tally     tally
 	successes atomic.Uint64 // calls of the handler that returned no error
@@ -76,7 +78,7 @@ func NewBatch[T any](src Source, handler func(ctx context.Context, batch []*Mess
 func build[T any](
 	src Source, cfg Config, batchSize int, handler func(ctx context.Context, unit []*Message[T]) error,
 ) (*Consumer[T], error) {
-	if src == nil {
+	if v := reflect.ValueOf(src); src == nil || v.Kind() == reflect.Pointer && v.IsNil() { // what a New returns beside an error that was passed over
 		return nil, errors.New("consumer: source is nil")
 	}
 	cfg, err := cfg.withDefaults(batchSize)
@@ -98,8 +100,11 @@ func build[T any](
 		c.queue.hold(byOutage, on)
 	})
 	c.deaths = &deaths{log: c.log, limit: cfg.MaxDeadShare, pause: cfg.MaxBackoff, hold: func(on bool) { c.budget.hold(byDeaths, on) }}
-	c.settler = newSettler("settle messages", c.log, src.Settle, c.settled)
-	c.graves = newSettler("keep dead letters", c.log, c.bury, c.buried)
+	c.source = make(chan struct{}, 1)
+	c.settler = newSettler("settle messages", c.log, c.store, c.settled)
+	if c.graves = newSettler("keep dead letters", c.log, c.store, c.settled); cfg.DeadLetter != nil {
+		c.graves.store, c.graves.stored = c.bury, c.buried
+	}
 	c.crew.wanted, c.crew.workers = cfg.Concurrency, map[*worker[T]]struct{}{}
 	c.tally.lag.Store(-1)
 	c.tally.latency, c.tally.handling = newRecently(), newRecently()
@@ -137,7 +142,7 @@ func (c *Consumer[T]) settle(outcomes []Outcome) {
 	c.tally.count(outcomes)
 	c.deaths.count(outcomes)
 	isDead := func(o Outcome) bool { return o.Kind == Dead }
-	if c.cfg.DeadLetter == nil || !slices.ContainsFunc(outcomes, isDead) {
+	if !slices.ContainsFunc(outcomes, isDead) {
 		c.settler.push(outcomes...)
 		return
 	}
@@ -148,6 +153,17 @@ func (c *Consumer[T]) settle(outcomes []Outcome) {
 			c.settler.push(o)
 		}
 	}
+}
+
+// store hands outcomes to the source, which serves one call at a time.
+func (c *Consumer[T]) store(ctx context.Context, batch []Outcome) error {
+	select {
+	case c.source <- struct{}{}:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	defer func() { <-c.source }()
+	return c.src.Settle(ctx, batch)
 }
 
 // settled takes note of what the source has stored.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -156,5 +157,39 @@ func TestConsumer_HandsDeadLettersToTheConfig(t *testing.T) {
 		require.NoError(t, stop())
 		require.Equal(t, []string{"1 bad: this message is wrong"}, kept.all())
 		require.Equal(t, []string{"2", "1"}, src.Acked())
+	})
+}
+
+// noGraves is a source that can't keep dead letters for now.
+type noGraves struct{ *consumertest.Source }
+
+func (s noGraves) Settle(ctx context.Context, outcomes []consumer.Outcome) error {
+	if slices.ContainsFunc(outcomes, func(o consumer.Outcome) bool { return o.Kind == consumer.Dead }) {
+		return errDown
+	}
+	return s.Source.Settle(ctx, outcomes)
+}
+
+// One letter that the source can't store must not keep all others from being acked: intake would end with the credit.
+func TestConsumer_ADeadLetterThatCannotBeKeptHoldsUpNothingElse(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		src := consumertest.NewSource()
+		src.Publish("bad")
+		c := single(t, noGraves{src}, consumer.Config{Concurrency: 1, MaxInFlight: 10}, func(_ context.Context, m *consumer.Message[[]byte]) error {
+			if string(m.Value) == "bad" {
+				return consumer.Permanent(errMessage)
+			}
+			return nil
+		})
+		stop := start(t, c)
+		synctest.Wait()
+		for range 100 {
+			src.Publish("good")
+		}
+		pass(time.Minute)
+		require.Len(t, src.Acked(), 100)
+		require.Equal(t, 1, c.Stats().InFlight)
+		require.ErrorContains(t, stop(), "outcomes of 1 messages could not be stored")
 	})
 }

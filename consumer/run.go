@@ -95,7 +95,7 @@ func (c *Consumer[T]) startSettling(ctx context.Context, cancel func()) (finish 
 		expired := time.After(flushTimeout + grace/2)
 		c.graves.close()
 		if !all(expired, burying) {
-			return errors.New("consumer: Config.DeadLetter ignores its context and still runs")
+			return errors.New("consumer: Config.DeadLetter, or the source's Settle, ignores its context and still runs")
 		}
 		c.settler.close()
 		if !all(expired, settling) {

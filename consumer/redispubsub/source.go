@@ -29,6 +29,7 @@ type Source struct {
 	hush      context.CancelFunc
 	starting  sync.Once
 	ended     chan struct{} // closed when nothing more is added to ch
+	closed    atomic.Bool
 
 	waiting atomic.Int64  // bytes in ch
 	room    chan struct{} // filled when something was taken from ch
@@ -66,8 +67,13 @@ func New(rdb redis.UniversalClient, cfg Config) (*Source, error) {
 	return s, nil
 }
 
+var errClosed = errors.New("redispubsub: this source was closed by the consumer that had it: every consumer wants a new one")
+
 // Receive returns what was heard.
 func (s *Source) Receive(ctx context.Context, credit consumer.Credit) ([]consumer.Raw, error) {
+	if s.closed.Load() {
+		return nil, errClosed
+	}
 	s.starting.Do(func() { go s.listen() })
 	raws, err := s.memory.Receive(ctx, credit)
 	for i := range raws {
@@ -86,6 +92,7 @@ func (s *Source) Lag(ctx context.Context) (int64, error) { return s.memory.Lag(c
 
 // Close ends the subscription, and counts as lost what waits.
 func (s *Source) Close(ctx context.Context) error {
+	s.closed.Store(true)
 	s.quiet()
 	select {
 	case <-s.ended:

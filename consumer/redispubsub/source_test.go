@@ -221,3 +221,15 @@ func TestMissed_CountsEachOnce(t *testing.T) {
 	}
 	require.Less(t, redispubsub.Senders(22_000, func(i int) string { return beat(strconv.Itoa(i), "r", 1) }), 20_001)
 }
+
+// A second consumer of a source that has ended is told so: it would wait for ever.
+func TestSource_IsForOneConsumer(t *testing.T) {
+	t.Parallel()
+	rdb, name := shared(t)
+	src := listen(t, rdb, config(name))
+	require.NoError(t, src.Close(t.Context()))
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	_, err := src.Receive(ctx, consumer.Credit{Count: 1, Bytes: 1})
+	require.ErrorContains(t, err, "closed by the consumer that had it")
+}

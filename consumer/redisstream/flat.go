@@ -35,6 +35,14 @@ func (f flat) all() iter.Seq2[string, []byte] {
 	}
 }
 
+// len is how many names and values there are.
+func (f flat) len() (n int) {
+	for _, rest, ok := f.next(); ok; _, rest, ok = rest.next() {
+		n++
+	}
+	return n
+}
+
 // get returns the last value of that name, as go-redis does.
 func (f flat) get(wanted string) (value []byte) {
 	for name, rest, ok := f.next(); ok; name, rest, ok = rest.next() {

@@ -34,6 +34,7 @@ type entry struct {
 	fields  flat
 	settled bool // or lost
 	back    bool // it isn't counted in out
+	buried  bool // its letter is stored, but it isn't acked yet; for the goroutine that settles
 }
 
 // Header returns the field of that name.

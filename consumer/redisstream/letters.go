@@ -96,11 +96,11 @@ func (d *DeadLetters) Get(ctx context.Context, id string) (DeadLetter, bool, err
 // Replay puts letters back into their stream, as new entries at its end, and returns how many. The field "upbeat_replayed" of the entry
 // says as which message it died. Every group of the stream gets it, not only the one that had given it up.
 //
-// Each letter moves in one step: killed halfway, called twice or by two people at once, a letter is either here or back in the stream. One that
-// isn't there any more is passed over.
+// Each letter moves in one step: killed halfway, called twice or by two people at once, a letter is either here or back in the stream; one with thousands
+// of fields may be in both. One that isn't there any more is passed over.
 func (d *DeadLetters) Replay(ctx context.Context, ids ...string) (replayed int64, err error) {
 	for page := range slices.Chunk(ids, letterPage) {
-		n, err := d.rdb.Eval(ctx, replayScript, []string{d.stream, d.dead}, page).Int64()
+		n, err := d.replay(ctx, page)
 		if replayed += n; err != nil {
 			return replayed, d.named("replay", err)
 		}

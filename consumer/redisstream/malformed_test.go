@@ -61,3 +61,24 @@ func TestSource_Malformed(t *testing.T) {
 		})
 	}
 }
+
+// A second consumer of a source that has ended is told so: it would wait for ever.
+func TestSource_IsForOneConsumer(t *testing.T) {
+	t.Parallel()
+	for _, exclusive := range []bool{false, true} {
+		rdb, stream := shared(t)
+		cfg := config(stream)
+		cfg.Exclusive = exclusive
+		src, err := redisstream.New(rdb, cfg)
+		require.NoError(t, err)
+		c, err := consumer.New(src, func(context.Context, *message) error { return nil }, consumer.Config{Logger: quiet})
+		require.NoError(t, err)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		require.NoError(t, c.Run(ctx))
+		ctx, cancel = context.WithTimeout(t.Context(), patience)
+		_, err = src.Receive(ctx, consumer.Credit{Count: 1, Bytes: 1})
+		require.ErrorContains(t, err, "closed by the consumer that had it")
+		cancel()
+	}
+}

@@ -158,12 +158,16 @@ end
 ` + found + `
 return {next, gone, list}`
 
-	// replayScript moves the letters ARGV[1…] from KEYS[2] to KEYS[1], without the fields that tell of their death but for one.
+	// replayScript moves the letters ARGV[2…] from KEYS[2] to KEYS[1], without the fields that tell of their death but for one. It returns how many, and
+	// the ids of those that have more than ARGV[1] names and values, which stay.
 	replayScript = `
-local moved = 0
-for _, id in ipairs(ARGV) do
+local moved, wide = 0, {}
+for n = 2, #ARGV do
+  local id = ARGV[n]
   local letter = redis.call('XRANGE', KEYS[2], id, id)[1]
-  if letter then
+  if letter and #letter[2] > tonumber(ARGV[1]) then
+    wide[#wide + 1] = id
+  elseif letter then
     local entry, as = {}, ''
     for i = 1, #letter[2], 2 do
       local name, value = letter[2][i], letter[2][i+1]
@@ -179,7 +183,7 @@ for _, id in ipairs(ARGV) do
     moved = moved + 1
   end
 end
-return moved`
+return {moved, wide}`
 
 	// leaveScript removes this consumer if it has nothing pending, which would be lost with it.
 	leaveScript = `

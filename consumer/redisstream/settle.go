@@ -36,6 +36,10 @@ func (s *Source) Settle(ctx context.Context, outcomes []consumer.Outcome) error 
 	pipe := s.rdb.Pipeline()
 	var stored []func()
 	for l, list := range byLane {
+		list, err := l.buryWide(ctx, list)
+		if err != nil {
+			return fmt.Errorf("redisstream: settle: %w", err)
+		}
 		stored = append(stored, l.settle(ctx, pipe, list))
 	}
 	if err := execute(ctx, pipe); err != nil {
@@ -137,6 +141,16 @@ const (
 
 // letter returns the arguments of buryScript: why it is there, and the fields of the entry.
 func (l *lane) letter(e *entry, o consumer.Outcome) []any {
+	ours := l.death(o)
+	args := append([]any{l.src.cfg.Group, l.src.cfg.Consumer, e.id, len(ours)}, ours...)
+	for name, value := range e.fields.all() {
+		args = append(args, name, value)
+	}
+	return args
+}
+
+// death returns the fields that tell of it.
+func (l *lane) death(o consumer.Outcome) []any {
 	ours := []any{
 		"upbeat_reason", cut(fmt.Sprint(o.Err), longestReason), "upbeat_attempts", o.Attempt,
 		"upbeat_group", l.src.cfg.Group, "upbeat_id", o.ID,
@@ -144,11 +158,7 @@ func (l *lane) letter(e *entry, o consumer.Outcome) []any {
 	if p, ok := errors.AsType[*consumer.PanicError](o.Err); ok {
 		ours = append(ours, "upbeat_stack", cut(string(p.Stack), longestStack))
 	}
-	args := append([]any{l.src.cfg.Group, l.src.cfg.Consumer, e.id, len(ours)}, ours...)
-	for name, value := range e.fields.all() {
-		args = append(args, name, value)
-	}
-	return args
+	return ours
 }
 
 func cut(s string, longest int) string { return s[:min(len(s), longest)] }

@@ -22,6 +22,7 @@ type Source struct {
 	idle  chan *lane // those that nobody reads from
 	shift *shift     // nil unless Config.Exclusive
 	lost  atomic.Int64
+	ended atomic.Bool // closed
 }
 
 // What the consumer may ask of it.
@@ -103,8 +104,13 @@ func (s *Source) Readers() int {
 	return len(s.lanes)
 }
 
+var errClosed = errors.New("redisstream: this source was closed by the consumer that had it: every consumer wants a new one")
+
 // Receive reads from the stream that was not read from for the longest time.
 func (s *Source) Receive(ctx context.Context, credit consumer.Credit) ([]consumer.Raw, error) {
+	if s.ended.Load() {
+		return nil, errClosed
+	}
 	if s.shift != nil {
 		return s.shift.receive(ctx, credit)
 	}
@@ -165,6 +171,7 @@ func (s *Source) KeepsDead() string {
 
 // Close ends the connections and takes this consumer out of the groups in which it has nothing pending.
 func (s *Source) Close(ctx context.Context) error {
+	s.ended.Store(true)
 	var errs []error
 	if s.shift != nil {
 		errs = append(errs, s.shift.close(ctx))

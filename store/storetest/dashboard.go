@@ -107,7 +107,7 @@ func anyQuestions(t healthFixture) {
 	text := func() string { return texts[rand.IntN(len(texts))] }
 	when := func() time.Time { return times[rand.IntN(len(times))] }
 	kinds := []store.EventKind{store.EventMessage, store.EventState, store.EventRaised, store.EventResolved}
-	for range 200 {
+	for range 50 {
 		after := &store.TimelineCursor{At: when(), Kind: kinds[rand.IntN(2)], ID: text()}
 		for name, err := range map[string]error{
 			"alerts":   second(t.health.Alerts(ctx, store.AlertQuery{Service: text(), From: when(), To: when(), After: &store.AlertCursor{RaisedAt: when(), ID: rand.Int64() - math.MaxInt64/2}})),

@@ -21,7 +21,7 @@ type throttled struct {
 func (c throttled) Read(p []byte) (int, error) {
 	const rate = 8 << 20
 	n, err := c.Conn.Read(p[:min(len(p), 32<<10)])
-	time.Sleep(time.Duration(n) * time.Second / rate)
+	<-time.After(time.Duration(n) * time.Second / rate)
 	return n, err
 }
 

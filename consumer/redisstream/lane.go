@@ -15,6 +15,9 @@ import (
 // firstBatch is what the first read asks for, before it is known how large entries are. It doubles with each read that was full.
 const firstBatch = 16
 
+// readBytes is how much payload one read asks for, about: go-redis gives a reply a fixed time, and a slow link has to carry it in that.
+const readBytes = 4 << 20
+
 // lane reads one stream. One goroutine at a time reads, while others settle and extend.
 type lane struct {
 	src          *Source
@@ -50,7 +53,7 @@ func (l *lane) receive(ctx context.Context, credit consumer.Credit) ([]consumer.
 	if err != nil {
 		// Whatever it was: the node may be another one by now, and the group may be gone.
 		l.grouped = false
-		l.hangUp()
+		l.failed()
 		return nil, fmt.Errorf("redisstream: read %s: %w", l.stream, err)
 	}
 	return l.deliver(entries), nil
@@ -95,6 +98,12 @@ func (l *lane) open(ctx context.Context) error {
 	return err
 }
 
+// failed hangs up, and has the next read ask for less: the reply may have been too much for the time that it was given.
+func (l *lane) failed() {
+	l.batch = max(1, l.batch/4)
+	l.hangUp()
+}
+
 func (l *lane) hangUp() {
 	if l.conn != nil {
 		_ = l.conn.Close()
@@ -119,7 +128,7 @@ func (l *lane) fresh(ctx context.Context, count int) ([]item, error) {
 	})
 	switch {
 	case err == nil:
-		return l.grow(count, entries), nil
+		return l.note(entries), nil
 	case errors.Is(err, redis.Nil), ctx.Err() == nil && waiting.Err() != nil:
 		return nil, nil
 	default:
@@ -127,23 +136,20 @@ func (l *lane) fresh(ctx context.Context, count int) ([]item, error) {
 	}
 }
 
-// grow notes the highest id, and lets the next read be larger if this one was full and limited by nothing else.
-func (l *lane) grow(count int, entries []item) []item {
+// note takes note of the highest id.
+func (l *lane) note(entries []item) []item {
 	if len(entries) == 0 {
 		return nil
 	}
 	if id, ok := parseID(entries[len(entries)-1].id); ok {
 		l.ledger.delivered(id)
 	}
-	if len(entries) == count && count == l.batch {
-		l.batch = min(2*l.batch, l.src.cfg.Batch)
-	}
 	return entries
 }
 
 // affordable is how many entries are likely to fit into credit.
 func (l *lane) affordable(credit consumer.Credit) int {
-	fitting := max(1, credit.Bytes/l.avgBytes)
+	fitting := max(1, min(credit.Bytes, readBytes)/l.avgBytes)
 	return int(min(int64(credit.Count), int64(l.batch), fitting))
 }
 
@@ -151,6 +157,9 @@ func (l *lane) affordable(credit consumer.Credit) int {
 func (l *lane) deliver(entries []item) []consumer.Raw {
 	if len(entries) == 0 {
 		return nil
+	}
+	if len(entries) >= l.batch { // limited by nothing else
+		l.batch = min(2*l.batch, l.src.cfg.Batch)
 	}
 	b := &batch{lane: l, entries: make([]entry, len(entries))}
 	raws := make([]consumer.Raw, len(entries))
@@ -190,7 +199,7 @@ func (l *lane) fenced(ctx context.Context, count int) ([]item, error) {
 		return nil, err
 	}
 	l.end = end
-	return l.grow(count, entries), nil
+	return l.note(entries), nil
 }
 
 // watch returns when there may be something that fenced would return, or when it is time to look.

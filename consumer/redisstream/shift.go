@@ -108,7 +108,7 @@ func (h *shift) read(ctx context.Context, s *seat, credit consumer.Credit) ([]co
 	if err != nil {
 		s.grouped = false
 		s.resumed, s.resume = false, entryID{} // what came with a reply that is lost comes before all that is new
-		s.hangUp()
+		s.failed()
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()

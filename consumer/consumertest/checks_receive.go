@@ -46,7 +46,12 @@ func receiveAtOnce(f *fixture) {
 	begun := time.Now()
 	r.receive(1)
 	require.Less(f, time.Since(begun), soon, "the only message was kept back")
-	time.AfterFunc(calm, func() { f.publish("second", 1) })
+	published := make(chan struct{})
+	defer func() { <-published }() // it may hear of that later than the source
+	time.AfterFunc(calm, func() {
+		defer close(published)
+		f.publish("second", 1)
+	})
 	begun = time.Now()
 	r.receive(1)
 	require.Less(f, time.Since(begun), calm+soon, "a message was kept back that came while Receive waited")

@@ -150,7 +150,7 @@ func TestSource_TriesAgainFromMemoryAndCountsWhatItsEndLost(t *testing.T) {
 	require.Equal(t, 1, <-attempts)
 	require.NoError(t, stop())
 	require.EqualValues(t, 1, c.Stats().Lost)
-	require.Zero(t, rdb.PubSubNumSub(t.Context(), channel).Val()[channel], "the subscription has ended")
+	eventually(t, func() bool { return rdb.PubSubNumSub(t.Context(), channel).Val()[channel] == 0 }) // the subscription has ended
 }
 
 func TestSource_OfADisabledConsumerDoesNotSubscribe(t *testing.T) {

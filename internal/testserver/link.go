@@ -21,7 +21,7 @@ type link struct {
 	server *net.TCPConn // nil before the dial
 	left   bool         // the client has closed its side
 	dead   bool         // the server's side is gone, and the client is not to know
-	robbed bool         // a part of the replies was dropped
+	robbed bool         // a part of the replies was dropped, or is to be: the answer to a request
 }
 
 // chunk is what came with one read, or the error that ended the reading.
@@ -125,7 +125,7 @@ func (l *link) swallows(reply bool) bool {
 	for {
 		l.proxy.mu.Lock()
 		mode, changed := l.proxy.mode, l.proxy.changed
-		l.robbed = l.robbed || (mode == dropReplies && reply)
+		l.robbed = l.robbed || mode == dropReplies
 		l.dead = l.dead || mode == halfOpen
 		vanish := l.dead || (mode == dropReplies && reply)
 		l.proxy.mu.Unlock()

@@ -66,7 +66,8 @@ func (p *Proxy) Connections() int {
 }
 
 // Pass heals the network for new connections. Of the old ones, those from a BlackHole or a Latency go on with nothing lost; those that
-// DropReplies robbed of a reply are reset, as the rest of their stream would not fit; those from HalfOpen stay dead.
+// DropReplies robbed of a reply, or would have, as a request went through meanwhile, are reset: the rest of their stream would not fit; those from
+// HalfOpen stay dead.
 func (p *Proxy) Pass() {
 	p.tb.Helper()
 	p.set(pass, 0)

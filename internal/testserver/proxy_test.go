@@ -199,6 +199,12 @@ func TestProxy_DropReplies(t *testing.T) {
 	other.say("reply")
 	quiet.hears("reply")
 	n.pair()
+
+	n.DropReplies()
+	quiet.say("request")
+	other.hears("request")
+	n.Pass() // before there is an answer
+	quiet.isReset()
 }
 
 func TestProxy_HalfOpen(t *testing.T) {

@@ -60,6 +60,8 @@ func TestFullError_RetryAfter(t *testing.T) {
 					require.NoError(t, q.Go(queue.Job[time.Duration]{}))
 					<-time.After(-tc.wait)
 				}
+				_ = refusal(t, q, tc.task)
+				synctest.Wait() // until each worker has taken a job
 				full := refusal(t, q, tc.task)
 				if tc.wait > 0 {
 					for end := time.Now().Add(tc.wait); time.Now().Before(end); {

@@ -9,8 +9,8 @@ COUNT ?= 1
 FUZZTIME ?= 30s
 BENCH ?= .
 BENCHCOUNT ?= 6
-TESTFLAGS ?= -race -shuffle=on -count=$(COUNT) -timeout=9m
-ALONEFLAGS ?= -shuffle=on -count=1 -timeout=9m
+TESTFLAGS ?= -race -p=4 -shuffle=on -count=$(COUNT) -timeout=9m
+ALONEFLAGS ?= -p=4 -shuffle=on -count=1 -timeout=9m
 
 .PHONY: help
 help: ## list the targets

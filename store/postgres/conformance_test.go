@@ -92,11 +92,20 @@ func withSetting(tb testing.TB, dsn, name, value string) string {
 	return u.String()
 }
 
+// modes are the ways of talking to the server.
+func modes() []string {
+	all := []string{"cache_statement", "exec", "simple_protocol"}
+	if testserver.Race {
+		return all[:1]
+	}
+	return all
+}
+
 // TestDB_Conformance runs the suite in each way of talking to the server, in schemas of one database: making a database for
 // each test would take most of the time.
 func TestDB_Conformance(t *testing.T) {
 	t.Parallel()
-	for _, mode := range []string{"cache_statement", "exec", "simple_protocol"} {
+	for _, mode := range modes() {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
 			dsn := withSetting(t, testserver.DatabaseURL(t), "default_query_exec_mode", mode)
@@ -111,7 +120,7 @@ func TestDB_Conformance(t *testing.T) {
 // TestDB_HealthConformance does the same with the suite of alerts, uptime, rollups and questions.
 func TestDB_HealthConformance(t *testing.T) {
 	t.Parallel()
-	for _, mode := range []string{"cache_statement", "exec", "simple_protocol"} {
+	for _, mode := range modes() {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
 			dsn := withSetting(t, testserver.DatabaseURL(t), "default_query_exec_mode", mode)

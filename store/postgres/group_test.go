@@ -150,7 +150,7 @@ func TestDB_BadBatchFailsAlone(t *testing.T) {
 			}
 		})
 	}
-	require.Eventually(t, func() bool { return waiters(t, conn) == 2 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return waiters(t, conn) > 0 }, 10*time.Second, time.Millisecond)
 	release()
 	wg.Wait()
 	require.EqualValues(t, callers/10, failed.Load())

@@ -12,7 +12,10 @@ import (
 // TestDB_RequestConformance runs the suite in two ways of talking to the server. The third is that behind PgBouncer.
 func TestDB_RequestConformance(t *testing.T) {
 	t.Parallel()
-	for _, mode := range []string{"cache_statement", "simple_protocol"} {
+	for _, mode := range modes() {
+		if mode == "exec" {
+			continue
+		}
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
 			dsn := withSetting(t, testserver.DatabaseURL(t), "default_query_exec_mode", mode)

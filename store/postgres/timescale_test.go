@@ -33,6 +33,9 @@ func startTimescale(t *testing.T, license string) *testserver.Postgres {
 func TestDB_TimescaleConformance(t *testing.T) {
 	t.Parallel()
 	for _, license := range []string{"apache", ""} {
+		if testserver.Race && license == "" {
+			continue
+		}
 		t.Run("license "+license, func(t *testing.T) {
 			t.Parallel()
 			pg := startTimescale(t, license)

@@ -45,7 +45,8 @@ type Config struct {
 	// MaxBackoff is the longest pause. 0 means 30 s, or MinBackoff if that is longer.
 	MaxBackoff time.Duration
 	// IsTransient says that an error is no fault of the message: the other side can't be reached. Such an error never uses up an
-	// attempt. nil means the function [IsTransient]. Called by many goroutines at once.
+	// attempt. nil means the function [IsTransient], which knows connections and errors that say so of themselves, as those of the stores do; what a
+	// client of your own says while its server starts or hands over is for you to add. Called by many goroutines at once.
 	IsTransient func(error) bool
 
 	// DeadLetter keeps messages that can't be handled. They are acked once it returns nil, and until then it is called again: a message may

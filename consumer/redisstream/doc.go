@@ -56,7 +56,8 @@
 // # Requirements
 //
 // Redis 6.2 or newer, or a server like it: a *redis.Client (plain or with Sentinel) or a *redis.ClusterClient. A consumer uses
-// one connection of its own for each stream that it reads, beside those of the client. Allowed have to be XREADGROUP, XACK, XADD, XGROUP, XINFO,
+// one connection of its own for each stream that it reads, beside those of the client: its reads pass by the client's hooks and limiter. Allowed
+// have to be, on the streams and the keys named above that begin with their names, XREADGROUP, XACK, XADD, XGROUP, XINFO,
 // XRANGE, XREVRANGE, XPENDING, XCLAIM, XAUTOCLAIM, EVAL and, better than not, CLIENT ID and CLIENT UNBLOCK; for exclusive streams also XREAD, GET, SET,
 // DEL, PEXPIRE, TIME, ZADD, ZREM, ZRANGE and ZREMRANGEBYSCORE; for [Trim] XLEN and XTRIM, for [DeadLetters] XLEN and XDEL.
 //

@@ -112,9 +112,9 @@ func TestHandler_IgnoresItsContext(t *testing.T) {
 	})
 	<-first
 	w.await("for the others to go on", func() bool { return in.consumer.Stats().MessageCount > 0 })
+	p := w.start() // before the other one is told to stop: its drain timeout doesn't wait for a process to begin
 	stopped := make(chan error, 1)
 	go func() { stopped <- stop() }()
-	p := w.start()
 	select {
 	case err := <-stopped:
 		require.Fail(t, "it ended without its handler", "%v", err)

@@ -45,8 +45,11 @@
 // Batches of 100 messages and more are copied straight into the log, which takes two round trips. COPY fails at a
 // message that is stored already: so the first batch of a replay costs one transaction in vain, and the server's log then
 // has a line about a duplicate key. From then on the server is asked first what it has, until several batches in
-// a row held nothing of it. Smaller batches are one statement each, and share it with others that are recorded at
-// the same time.
+// a row held nothing of it. Smaller batches are one statement each.
+//
+// Batches that are recorded at the same time share transactions, of which two are under way at once: it takes a batch of more than
+// 2 MiB to be in one of its own. Writers side by side would be slower, as each keeps the others' old statuses from being cleaned up: with
+// eight of them, by half.
 //
 // An alert has at most one open episode, whoever writes. Whether it is open follows the newest of what was said about it,
 // in whatever order that arrives; a replay counts nothing twice.

@@ -68,6 +68,51 @@ func TestDB_SmallBatchesShareTransactions(t *testing.T) {
 	require.LessOrEqual(t, number(t, conn, "SELECT count(DISTINCT xmin::text) FROM health_messages"), 4)
 }
 
+// TestDB_LargeBatchesShareTransactions does the same with batches that are copied, and doesn't look at a caller's messages once that
+// has gone.
+func TestDB_LargeBatchesShareTransactions(t *testing.T) {
+	t.Parallel()
+	dsn := testserver.DatabaseURL(t)
+	db := migrated(t, dsn, postgres.Config{})
+	conn := connect(t, dsn)
+	release := blocked(t, dsn)
+	const callers, size = 10, 500
+	ctx, leave := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	for c := range callers {
+		msgs := make([]store.Message, size)
+		for i := range msgs {
+			msgs[i] = beat(fmt.Sprint(c), int64(i), time.Now())
+			msgs[i].Payload = []byte(fmt.Sprintf(`{"caller": %d}`, c))
+		}
+		wg.Go(func() {
+			ctx := ctx
+			if c < callers-1 {
+				ctx = t.Context()
+			}
+			n, err := db.Record(ctx, msgs)
+			if err != nil && c == callers-1 {
+				assert.ErrorIs(t, err, context.Canceled)
+				for i := range msgs {
+					copy(msgs[i].Payload, `{"caller": no`)
+					msgs[i] = store.Message{}
+				}
+				return
+			}
+			assert.NoError(t, err)
+			assert.Equal(t, size, n)
+		})
+		require.Eventually(t, func() bool { return waiters(t, conn) == min(c+1, 2) && db.Waiting() == max(c-1, 0) }, 10*time.Second, time.Millisecond)
+	}
+	release()
+	require.Eventually(t, func() bool { return db.Waiting() == 0 }, 10*time.Second, time.Microsecond)
+	leave() // while its transaction is under way
+	wg.Wait()
+	require.LessOrEqual(t, number(t, conn, "SELECT count(DISTINCT xmin::text) FROM health_messages"), 3)
+	require.Equal(t, (callers-1)*size, number(t, conn, "SELECT count(*) FROM health_messages WHERE instance_id <> '9' AND payload::json->>'caller' = instance_id"))
+	require.Zero(t, number(t, conn, "SELECT count(*) FROM health_messages WHERE instance_id = '9' AND payload <> '{\"caller\": 9}'"))
+}
+
 // TestDB_CancelledCallerHarmsNobody cancels callers that wait, and one whose transaction is under way with others'.
 func TestDB_CancelledCallerHarmsNobody(t *testing.T) {
 	t.Parallel()

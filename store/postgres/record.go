@@ -22,8 +22,8 @@ const (
 // many that were. It blocks until they are committed. An empty batch does nothing.
 //
 // A batch of up to 50,000 messages and 64 MiB is one transaction; a larger one is stored in several, in the order of
-// time. Small batches that are recorded at the same time share a transaction: each call has its own number and its own
-// error, and one that is cancelled returns at once, without harm to the others.
+// time. Batches of up to some 4,000 messages (2 MiB) that are recorded at the same time share transactions, two of which are under way
+// at once: each call has its own number and its own error, and one that is cancelled returns at once, without harm to the others.
 //
 // The error is nil, or a [*store.RefusedError] if all but the messages it names are stored, or another one, after
 // which recording the batch again is safe; [store.IsTransient] tells whether it makes sense.
@@ -47,7 +47,7 @@ func (db *DB) Record(ctx context.Context, msgs []store.Message) (int, error) {
 }
 
 func (db *DB) record(ctx context.Context, msgs []*store.Message) (inserted int, err error) {
-	if small(msgs) {
+	if size := weight(msgs); 0 < size && size <= groupBytes/2 {
 		return db.recording.Do(ctx, cloned(msgs))
 	}
 	for _, chunk := range rules.Chunks(msgs, maxRows, maxBytes) {

@@ -10,31 +10,34 @@ import (
 	"github.com/upbeat-go/upbeat/store/internal/rules"
 )
 
+// Writers that are in transactions of their own at the same time keep each other's old statuses from being cleaned up, and find more
+// of them with every message: eight are half as fast as two that write the same batches. So batches share transactions, but for
+// those that are large enough to be one.
 const (
-	smallRows  = copyRows
-	smallBytes = 1 << 20
-
-	// groupRows is how many messages a shared transaction takes.
-	groupRows = 2000
-
 	// groups is how many shared transactions are under way at once: while one waits for the disk, the next is sent.
 	groups = 2
+
+	// groupBytes is what a shared transaction takes: some 8,000 heartbeats.
+	groupBytes = 4 << 20
+
+	// rowBytes is what a message counts beside its payload.
+	rowBytes = 256
 )
 
-func small(msgs []*store.Message) bool {
-	size := 0
+func weight(msgs []*store.Message) int {
+	sum := 0
 	for _, m := range msgs {
-		size += len(m.Payload)
+		sum += rowBytes + len(m.Payload)
 	}
-	return len(msgs) > 0 && len(msgs) < smallRows && size < smallBytes
+	return sum
 }
 
-// groupRecords lets small batches share transactions. Of each it returns how many messages were inserted.
+// groupRecords lets batches share transactions. Of each it returns how many messages were inserted.
 func (db *DB) groupRecords() *groupcommit.Group[[]*store.Message, int] {
 	return &groupcommit.Group[[]*store.Message, int]{
 		Run:      db.recordTogether,
-		Size:     func(msgs []*store.Message) int { return len(msgs) },
-		MaxSize:  groupRows,
+		Size:     weight,
+		MaxSize:  groupBytes,
 		Parallel: groups,
 		Blames: func(err error) bool {
 			return !store.IsTransient(wrap("record", err)) && !errors.Is(err, context.Canceled)
@@ -80,11 +83,18 @@ func merged(calls [][]*store.Message) (msgs []*store.Message, owners []int) {
 
 // cloned are copies: a caller that was cancelled has its messages back while others' go on with theirs.
 func cloned(msgs []*store.Message) []*store.Message {
+	size := 0
+	for _, m := range msgs {
+		size += len(m.Payload)
+	}
+	payloads := make([]byte, 0, size)
 	copies := make([]store.Message, len(msgs))
 	pointers := make([]*store.Message, len(msgs))
 	for i, m := range msgs {
 		copies[i] = *m
-		copies[i].Payload = slices.Clone(m.Payload)
+		start := len(payloads)
+		payloads = append(payloads, m.Payload...)
+		copies[i].Payload = payloads[start:]
 		if m.Alert != nil {
 			alert := *m.Alert
 			copies[i].Alert = &alert

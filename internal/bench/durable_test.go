@@ -122,7 +122,7 @@ func durable(b *testing.B, rdb *redis.Client, stream string, db *postgres.DB, n 
 		}
 		seen.add(len(batch))
 		return nil
-	}, consumer.Config{Logger: quiet})
+	}, consumer.Config{Concurrency: 12, Logger: quiet}) // so that some decode while the store waits for the disk
 	require.NoError(b, err)
 	return func() {
 		ctx, cancel := context.WithCancel(b.Context())

@@ -40,6 +40,10 @@ type Stats struct {
 	Dead uint64 `json:"dead"`
 	// Lost is how many messages were lost before they could be delivered, as far as the source knows.
 	Lost int64 `json:"lost"`
+	// Gaps is how many times messages may have been lost besides, nobody knows how many, and LastGap the last one: a server that has forgotten
+	// what it was told, a subscription that was down.
+	Gaps    int64 `json:"gaps"`
+	LastGap Gap   `json:"last_gap,omitzero"`
 	// LeasesLost is how many messages somebody else was given while they were held here.
 	LeasesLost uint64 `json:"leases_lost"`
 	// Lag is how many messages wait at the source, some seconds ago; -1 if that is unknown.
@@ -71,6 +75,9 @@ func (c *Consumer[T]) Stats() Stats {
 	s.Outage = c.outage.on.Load()
 	if l, ok := c.src.(LossCounter); ok {
 		s.Lost = l.Lost()
+	}
+	if g, ok := c.src.(GapCounter); ok {
+		s.Gaps, s.LastGap = g.Gaps()
 	}
 	return s
 }

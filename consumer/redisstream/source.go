@@ -22,6 +22,7 @@ type Source struct {
 	idle  chan *lane // those that nobody reads from
 	shift *shift     // nil unless Config.Exclusive
 	lost  atomic.Int64
+	gaps  gaps
 	ended atomic.Bool // closed
 }
 
@@ -32,6 +33,7 @@ var (
 	_ consumer.Leaser      = (*Source)(nil)
 	_ consumer.Lagger      = (*Source)(nil)
 	_ consumer.LossCounter = (*Source)(nil)
+	_ consumer.GapCounter  = (*Source)(nil)
 	_ consumer.DeadKeeper  = (*Source)(nil)
 	_ consumer.Closer      = (*Source)(nil)
 )

@@ -4,6 +4,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/upbeat-go/upbeat/internal/latency"
 )
 
 // Stats is a snapshot of a consumer.
@@ -59,16 +61,17 @@ type Percentiles struct {
 	P99 float64 `json:"p99_seconds"`
 }
 
-func (r *recently) percentiles() Percentiles {
-	d := r.distribution(time.Now())
-	return Percentiles{P50: d.quantile(0.5).Seconds(), P95: d.quantile(0.95).Seconds(), P99: d.quantile(0.99).Seconds()}
+func percentilesOf(r *latency.Recent, now time.Duration) Percentiles {
+	p50, p95, p99 := r.Percentiles(now)
+	return Percentiles{P50: p50.Seconds(), P95: p95.Seconds(), P99: p99.Seconds()}
 }
 
 // Stats returns how the consumer is doing. It doesn't block.
 func (c *Consumer[T]) Stats() Stats {
 	inFlight := c.budget.inFlight()
 	s := c.tally.stats()
-	s.Latency, s.Handling = c.tally.latency.percentiles(), c.tally.handling.percentiles()
+	now := time.Since(c.tally.made)
+	s.Latency, s.Handling = percentilesOf(&c.tally.latency, now), percentilesOf(&c.tally.handling, now)
 	s.InFlight, s.InFlightBytes = inFlight.Count, inFlight.Bytes
 	s.Concurrency, s.Active = c.crew.size(), len(c.handling())
 	s.Paused = c.paused.Load()
@@ -86,8 +89,9 @@ func (c *Consumer[T]) Stats() Stats {
 type tally struct {
 	lag        atomic.Int64
 	leasesLost atomic.Uint64
-	latency    *recently
-	handling   *recently
+	made       time.Time
+	latency    latency.Recent
+	handling   latency.Recent
 
 	mu                               sync.Mutex
 	begun                            time.Time
@@ -125,7 +129,7 @@ func (t *tally) count(outcomes []Outcome) {
 		t.last = now
 		switch o.Kind {
 		case Ack:
-			t.latency.record(now.Sub(o.At), now)
+			t.latency.Record(now.Sub(o.At), now.Sub(t.made))
 			continue
 		case Retry:
 			t.retried++

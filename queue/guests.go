@@ -41,32 +41,60 @@ func (l *ledger[T, R]) hasGuestsOf(home int) bool {
 // sendHome moves guests for whom there is room now.
 func (l *ledger[T, R]) sendHome() {
 	full := make([]bool, len(l.q.shards))
+	lodgers := make([][]*Ticket[R], len(l.q.shards))
+	for _, g := range l.guests {
+		lodgers[g.ticket.shard] = append(lodgers[g.ticket.shard], g.ticket)
+	}
 	l.guests = slices.DeleteFunc(l.guests, func(g guest[R]) bool {
-		full[g.home] = full[g.home] || !l.q.move(g.ticket, g.key, g.home)
+		full[g.home] = full[g.home] || !l.q.move(g, lodgers)
 		return !full[g.home]
 	})
 }
 
-// move takes a guest home, if it still is one, and reports false if there is no room.
-func (q *Queue[T, R]) move(t *Ticket[R], key string, home int) bool {
-	from, to := q.shards[t.shard], q.shards[home]
+// move takes a guest home, if it still is one, and reports false if there is no room. A guest there changes places with it: else two shards that are
+// full of each other's guests would stay so.
+func (q *Queue[T, R]) move(g guest[R], lodgers [][]*Ticket[R]) bool {
+	t := g.ticket
+	from, to := q.shards[t.shard], q.shards[g.home]
 	unlock := lockBoth(from, to)
 	a := from.in.delayed[t]
 	to.in.seen = to.out.taken + to.out.dead
-	if a == nil || to.in.dropped || from != to && to.roomLocked() <= 0 {
+	if a == nil || to.in.dropped || from != to && to.roomLocked() <= 0 && !to.swapGuestLocked(from, lodgers) {
 		unlock()
 		return a == nil
 	}
-	delete(from.in.delayed, t)
-	from.in.held--
-	t.mu.Lock()
-	t.shard, t.state = int32(home), waiting
-	t.mu.Unlock()
-	to.enterLocked(&a.entry, key, q.clock)
+	from.relodgeLocked(t, to, waiting)
+	to.enterLocked(&a.entry, g.key, q.clock)
 	unlock()
 	from.tellRoom()
 	q.wake()
 	return true
+}
+
+// relodgeLocked takes a guest out, to another shard.
+func (s *shard[T, R]) relodgeLocked(t *Ticket[R], to *shard[T, R], as state) {
+	delete(s.in.delayed, t)
+	s.in.held--
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.shard, t.state = int32(to.index), as
+}
+
+// swapGuestLocked has one of the shard's guests go to another, if there is one.
+func (s *shard[T, R]) swapGuestLocked(to *shard[T, R], lodgers [][]*Ticket[R]) bool {
+	here := &lodgers[s.index]
+	for len(*here) > 0 {
+		t := (*here)[0]
+		*here = (*here)[1:]
+		if a := s.in.delayed[t]; a != nil && a.timer == nil { // else it was one
+			s.relodgeLocked(t, to, delayed)
+			to.setAsideLocked(t, a)
+			to.in.held++
+			lodgers[to.index] = append(lodgers[to.index], t)
+			return true
+		}
+	}
+	return false
 }
 
 // lockBoth locks two shards, or one, in the order of lockAll.

@@ -80,58 +80,61 @@ func TestTracker_AfterTheDrain(t *testing.T) {
 	}
 }
 
-// keyed leaves jobs of one key to others, and one without.
-func keyed(t *testing.T, m *queuetest.Memory, n int) {
+// keyed leaves jobs to others, and one without a key.
+func keyed(t *testing.T, m *queuetest.Memory, n, keys int, each time.Duration) (ids map[string][]string) {
 	t.Helper()
 	dead := newQueue(t, sleeper, queue.Config{Tracker: m, Owner: "dead"})
+	ids = make(map[string][]string)
 	for i := range n {
-		mustSubmit(t, dead, queue.Job[time.Duration]{ID: fmt.Sprintf("%02d", i), Key: "k", Payload: 5 * time.Second})
+		id, key := fmt.Sprintf("%02d", i), fmt.Sprint(i%keys)
+		ids[key] = append(ids[key], id)
+		mustSubmit(t, dead, queue.Job[time.Duration]{ID: id, Key: key, Payload: each})
 	}
 	mustSubmit(t, dead, queue.Job[time.Duration]{ID: "free"})
 	require.NoError(t, m.Release(t.Context(), "default", "dead"))
+	return ids
 }
 
 func TestTracker_TakenOverJobsOfOneKeyKeepTheBound(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		var m queuetest.Memory
-		keyed(t, &m, 40)
-		var mu sync.Mutex
-		var order []string
-		q := newQueue(t, func(ctx context.Context, task *queue.Task[time.Duration]) (string, error) {
-			mu.Lock()
-			order = append(order, task.ID)
-			mu.Unlock()
-			return sleeper(ctx, task)
-		}, queue.Config{Tracker: &m, Shards: 4, ShardCapacity: 3})
-		stop := run(q)
-		for q.Stats().Done < 41 {
-			<-time.After(500 * time.Millisecond)
-			for _, depth := range q.Stats().Depths {
-				require.LessOrEqual(t, depth, 3)
-			}
-		}
-		require.EqualValues(t, 41, q.Stats().Tracked.Recovered)
-		want := []string{}
-		for i := range 40 {
-			want = append(want, fmt.Sprintf("%02d", i))
-		}
-		free := 0
-		for i, id := range order {
-			if id == "free" {
-				free = i
-			}
-		}
-		require.Equal(t, want, append(order[:free:free], order[free+1:]...))
-		require.NoError(t, stop())
-	})
+	for name, test := range map[string]struct {
+		jobs, keys int
+		each       time.Duration
+	}{"slow": {40, 1, 5 * time.Second}, "quick": {1000, 1, 0}, "slow, many keys": {200, 7, 5 * time.Second}, "quick, many keys": {1000, 7, 0}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var m queuetest.Memory
+				ids := keyed(t, &m, test.jobs, test.keys, test.each)
+				var mu sync.Mutex
+				order := make(map[string][]string)
+				q := newQueue(t, func(ctx context.Context, task *queue.Task[time.Duration]) (string, error) {
+					mu.Lock()
+					order[task.Key] = append(order[task.Key], task.ID)
+					mu.Unlock()
+					return sleeper(ctx, task)
+				}, queue.Config{Tracker: &m, Shards: 4, ShardCapacity: 3})
+				stop := run(q)
+				for q.Stats().Done <= int64(test.jobs) {
+					<-time.After(500 * time.Millisecond)
+					for _, depth := range q.Stats().Depths {
+						require.LessOrEqual(t, depth, 3)
+					}
+				}
+				require.EqualValues(t, test.jobs+1, q.Stats().Tracked.Recovered)
+				delete(order, "") // the one without a key
+				require.Equal(t, ids, order)
+				require.NoError(t, stop())
+			})
+		})
+	}
 }
 
 func TestTracker_GuestsCanBeStopped(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var m queuetest.Memory
-		keyed(t, &m, 8)
+		keyed(t, &m, 8, 1, 5*time.Second)
 		q := newQueue(t, sleeper, queue.Config{Tracker: &m, Shards: 4, ShardCapacity: 3, DrainTimeout: -1})
 		stop := run(q)
 		<-time.After(time.Second)

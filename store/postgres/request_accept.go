@@ -144,6 +144,7 @@ func acceptParameters(requests []*store.Request, places map[rules.Key]place) []a
 		column(requests, func(r *store.Request) int32 { return int32(places[rules.KeyOf(r)].order) }),
 		column(requests, func(r *store.Request) string { return r.Key }),
 		column(requests, func(r *store.Request) int32 { return int32(r.Priority) }),
+		column(requests, func(r *store.Request) int32 { return int32(r.MaxAttempts) }),
 		at(func(r *store.Request) time.Time { return r.Deadline }),
 		at(func(r *store.Request) time.Time { return r.Created }),
 		column(requests, func(r *store.Request) []byte { return r.Payload }),

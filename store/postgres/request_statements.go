@@ -31,7 +31,7 @@ const (
 	outcomeColumns = "status, worker, attempts, queued_at, started_at, completed_at, processing_ns, steps, result, error"
 
 	// requestColumns are read by scanRequest.
-	requestColumns = "queue, id, owner, key, priority, deadline, created_at, payload, " + outcomeColumns
+	requestColumns = "queue, id, owner, key, priority, max_attempts, deadline, created_at, payload, " + outcomeColumns
 	pageColumns    = "at, " + requestColumns
 
 	// outcomes are the parameters $2 to $13, as made by outcomeParameters.
@@ -46,11 +46,11 @@ const (
 // place of each in the order of arrival, which accepted_at keeps.
 const acceptSQL = `
 INSERT INTO {schema}.open_requests (` + requestColumns + `, accepted_at)
-SELECT n.queue, n.id, owner, key, priority, deadline, created_at, nullif(payload, ''), ` + newOutcome + `, now() + place * interval '1 microsecond'
+SELECT n.queue, n.id, owner, key, priority, max_attempts, deadline, created_at, nullif(payload, ''), ` + newOutcome + `, now() + place * interval '1 microsecond'
 FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::integer[], $7::timestamptz[], $8::timestamptz[],
 		$9::timestamptz[], $10::bigint[], $11::text[], $12::bytea[], $13::text[],
-		$14::integer[], $15::text[], $16::integer[], $17::timestamptz[], $18::timestamptz[], $19::bytea[])
-	AS n (owner, queue, id, ` + outcomeColumns + `, place, key, priority, deadline, created_at, payload)
+		$14::integer[], $15::text[], $16::integer[], $17::integer[], $18::timestamptz[], $19::timestamptz[], $20::bytea[])
+	AS n (owner, queue, id, ` + outcomeColumns + `, place, key, priority, max_attempts, deadline, created_at, payload)
 ON CONFLICT DO NOTHING
 RETURNING queue, id`
 
@@ -79,7 +79,7 @@ WITH gone AS (
 	DELETE FROM {schema}.open_requests AS r
 	USING ` + outcomes + `
 	WHERE r.queue = n.queue AND r.id = n.id AND r.owner || '' = $1
-	RETURNING r.queue, r.id, r.owner, r.key, r.priority, r.deadline, r.created_at, r.payload, ` + newOutcome + `, r.accepted_at
+	RETURNING r.queue, r.id, r.owner, r.key, r.priority, r.max_attempts, r.deadline, r.created_at, r.payload, ` + newOutcome + `, r.accepted_at
 )
 INSERT INTO {schema}.finished_requests (` + requestColumns + `, accepted_at)
 SELECT * FROM gone
@@ -124,7 +124,7 @@ WITH RECURSIVE owners (owner) AS (
 )
 UPDATE {schema}.open_requests AS r SET owner = $2, handover = $4
 FROM free WHERE r.queue = $1 AND r.id = free.id
-RETURNING accepted_at, r.queue, r.id, owner, key, priority, deadline, created_at, payload, ` + outcomeColumns
+RETURNING accepted_at, r.queue, r.id, owner, key, priority, max_attempts, deadline, created_at, payload, ` + outcomeColumns
 
 // againSQL hands over what earlier calls did whose replies were lost. Their numbers are $4.
 const againSQL = `

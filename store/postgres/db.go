@@ -82,7 +82,7 @@ func Open(ctx context.Context, dsn string, cfg Config) (*DB, error) {
 	if err == nil {
 		return nil, fmt.Errorf("postgres: open: the database's encoding is %s: want UTF8, which can hold any text", encoding)
 	}
-	return nil, wrap("open", err)
+	return nil, wrapOpen(err)
 }
 
 func tune(p *pgxpool.Config, cfg Config) {

@@ -24,6 +24,7 @@ type DB struct {
 	statements statements
 	requests   requestStatements
 	handovers  handovers
+	requested  path
 	accepting  *groupcommit.Group[acceptance, []store.Request]
 	clock      clock
 	log        partitions

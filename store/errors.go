@@ -51,9 +51,10 @@ func (e *RefusedError) Unwrap() []error {
 }
 
 // IsTransient reports whether err is the store's trouble and not that of what it was given: the same call can
-// succeed later, unchanged. A lost connection, a deadline, an exhausted pool and a full disk are transient; a refused message, the
-// caller's own cancellation, missing rights and a schema that nobody has migrated are not: call a store's Validate before
-// you use it. It doesn't mean that an immediate retry makes sense: wait, and watch your context.
+// succeed later, unchanged. A lost connection, a deadline, an exhausted pool, a full disk, tables that nobody has migrated yet
+// ([ErrNotMigrated]), and a right or a password that was taken away are transient; a refused message and the caller's own cancellation are
+// not, nor are mistakes that Open and Validate find: call those at the start of a service. It doesn't mean that an immediate retry makes
+// sense: wait, and watch your context.
 func IsTransient(err error) bool {
 	marked, ok := errors.AsType[interface {
 		error

@@ -54,7 +54,8 @@ func (e *RefusedRowsError) Unwrap() []error {
 
 // What Validate finds amiss. Each comes with the names of the migrations.
 var (
-	// ErrNotMigrated means that migrations of this version are still to be applied.
+	// ErrNotMigrated means that migrations of this version are still to be applied. Any call can meet it, as an outage that passes
+	// when somebody calls Migrate: see IsTransient.
 	ErrNotMigrated = errors.New("store: not migrated")
 
 	// ErrMigrationChanged means that a migration is no longer what was applied.

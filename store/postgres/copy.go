@@ -2,10 +2,7 @@ package postgres
 
 import (
 	"context"
-	"encoding/binary"
-	"io"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -85,11 +82,15 @@ func (db *DB) stored(ctx context.Context, conn *pgx.Conn, msgs []*store.Message)
 // copy stores messages none of which are stored, or fails with codeDuplicate. That takes two round trips: the log,
 // then all that follows from it. The statuses, which all writers want, come last, so that the locks on them are held shortly.
 func (db *DB) copy(ctx context.Context, conn *pgx.Conn, msgs []*store.Message) error {
-	r := newCopyReader(msgs)
-	_, err := conn.PgConn().CopyFrom(ctx, r, db.statements.copy)
+	return copyThen(ctx, conn, db.statements.copy, newCopyReader(msgs, appendMessage), db.consequences(msgs))
+}
+
+// copyThen begins a transaction with a COPY, and ends it with a batch that commits.
+func copyThen[E any](ctx context.Context, conn *pgx.Conn, statement string, r *copyReader[E], then *pgx.Batch) error {
+	_, err := conn.PgConn().CopyFrom(ctx, r, statement)
 	r.close()
 	if err == nil {
-		err = conn.SendBatch(ctx, db.consequences(msgs)).Close()
+		err = conn.SendBatch(ctx, then).Close()
 	}
 	if err != nil && !conn.IsClosed() {
 		_, _ = conn.Exec(ctx, "ROLLBACK") // else the pool closes the connection
@@ -121,98 +122,4 @@ func minutesOf(msgs []*store.Message) []time.Time {
 		}
 	}
 	return minutes
-}
-
-// copyReader is the stream of messages that COPY … (FORMAT binary) reads, in the order of copySQL's columns. It is written
-// here and not by pgx's CopyFrom, which takes a row as a slice of interfaces, and four times as long.
-// https://www.postgresql.org/docs/current/sql-copy.html#id-1.9.3.55.9.4
-type copyReader struct {
-	mu     sync.Mutex       // guards all: after an error pgconn returns while its goroutine still reads
-	msgs   []*store.Message // to be written
-	buffer *[]byte
-	rest   []byte // of buffer
-	ended  bool
-}
-
-const copyBuffer = 64 << 10
-
-var copyBuffers = sync.Pool{New: func() any { b := make([]byte, 0, copyBuffer); return &b }}
-
-func newCopyReader(msgs []*store.Message) *copyReader {
-	r := &copyReader{msgs: msgs, buffer: copyBuffers.Get().(*[]byte)}
-	*r.buffer = append((*r.buffer)[:0], "PGCOPY\n\xff\r\n\x00"+"\x00\x00\x00\x00"+"\x00\x00\x00\x00"...)
-	r.rest = *r.buffer
-	return r
-}
-
-// close ends the stream: the messages are the caller's again.
-func (r *copyReader) close() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.buffer != nil {
-		if cap(*r.buffer) <= 2*copyBuffer {
-			copyBuffers.Put(r.buffer)
-		}
-		r.msgs, r.rest, r.buffer = nil, nil, nil
-	}
-	r.ended = true
-}
-
-func (r *copyReader) Read(p []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	n := copy(p, r.rest)
-	r.rest = r.rest[n:]
-	for n < len(p) && !r.ended {
-		r.fill(len(p) - n)
-		m := copy(p[n:], r.rest)
-		r.rest = r.rest[m:]
-		n += m
-	}
-	if n == 0 && len(p) > 0 {
-		return 0, io.EOF
-	}
-	return n, nil
-}
-
-// fill writes at least so many bytes, if there are that many, to the buffer, which is empty.
-func (r *copyReader) fill(size int) {
-	b := (*r.buffer)[:0]
-	for len(b) < size && len(r.msgs) > 0 {
-		b = appendRow(b, r.msgs[0])
-		r.msgs = r.msgs[1:]
-	}
-	if len(r.msgs) == 0 && len(b) < size {
-		b = binary.BigEndian.AppendUint16(b, 0xffff) // the trailer
-		r.ended = true
-	}
-	*r.buffer, r.rest = b, b
-}
-
-const (
-	copyColumns   = 8
-	postgresEpoch = 946_684_800_000_000 // 2000-01-01 in microseconds of Unix time
-)
-
-func appendRow(b []byte, m *store.Message) []byte {
-	b = binary.BigEndian.AppendUint16(b, copyColumns)
-	b = appendInt64(b, m.At.UnixMicro()-postgresEpoch)
-	b = appendText(b, m.ID)
-	b = appendText(b, m.Channel)
-	b = appendText(b, m.Service)
-	b = appendText(b, m.Instance)
-	b = appendInt64(b, m.Count)
-	b = appendText(b, m.Status)
-	if len(m.Payload) == 0 {
-		return binary.BigEndian.AppendUint32(b, 0xffff_ffff) // null
-	}
-	return appendText(b, m.Payload)
-}
-
-func appendInt64(b []byte, n int64) []byte {
-	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint32(b, 8), uint64(n))
-}
-
-func appendText[T string | ~[]byte](b []byte, text T) []byte {
-	return append(binary.BigEndian.AppendUint32(b, uint32(len(text))), text...)
 }

@@ -24,6 +24,7 @@ type DB struct {
 	statements statements
 	requests   requestStatements
 	handovers  handovers
+	requested  path
 	accepting  *groupcommit.Group[acceptance, []store.Request]
 	clock      clock
 	log        partitions
@@ -82,7 +83,7 @@ func Open(ctx context.Context, dsn string, cfg Config) (*DB, error) {
 	if err == nil {
 		return nil, fmt.Errorf("postgres: open: the database's encoding is %s: want UTF8, which can hold any text", encoding)
 	}
-	return nil, wrap("open", err)
+	return nil, wrapOpen(err)
 }
 
 func tune(p *pgxpool.Config, cfg Config) {
@@ -163,12 +164,12 @@ func (db *DB) exclusively(ctx context.Context, lockTimeout time.Duration, fn fun
 	defer conn.Release()
 	// Read committed: what others committed while we waited for the lock must be seen.
 	return pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtextextended('upbeat ' || $1::text, 0))", db.cfg.Schema); err != nil {
-			return err
-		}
-		_, err := tx.Exec(ctx, "SELECT set_config('search_path', $1::text, true), set_config('lock_timeout', $2::text, true)",
-			db.schema, fmt.Sprint(lockTimeout.Milliseconds()))
-		if err != nil {
+		// Timeouts that were set for the questions of this role would end a wait for others, or a long migration.
+		batch := &pgx.Batch{}
+		batch.Queue("SELECT set_config('statement_timeout', '0', true), set_config('lock_timeout', '0', true), set_config('search_path', $1::text, true)", db.schema)
+		batch.Queue("SELECT pg_advisory_xact_lock(hashtextextended('upbeat ' || $1::text, 0))", db.cfg.Schema)
+		batch.Queue("SELECT set_config('lock_timeout', $1::text, true)", fmt.Sprint(lockTimeout.Milliseconds()))
+		if err := tx.SendBatch(ctx, batch).Close(); err != nil {
 			return err
 		}
 		return fn(tx)

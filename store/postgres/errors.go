@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -23,7 +21,10 @@ const (
 	codeDeadlock      = "40P01"
 	codeLockTimeout   = "55P03"
 
-	codeStatementThere = "42P05" // of class 42, but a pooler's doing
+	codeStatementThere = "42P05"
+	codeNoTable        = "42P01"
+	codeNoColumn       = "42703"
+	codeNoSchema       = "3F000"
 )
 
 func codeOf(err error) string {
@@ -33,11 +34,14 @@ func codeOf(err error) string {
 	return ""
 }
 
-// permanent are the classes of errors that no waiting mends: data and limits; roles, rights and passwords; a database or a schema that
-// isn't there, tables that nobody has migrated.
-var permanent = []string{"22", "28", "3D", "3F", "42", "54"}
+// classOf is the class of an error: the first two characters of its code.
+func classOf(err error) string {
+	code := codeOf(err)
+	return code[:min(2, len(code))]
+}
 
-// wrap names the operation and marks the errors that aren't the fault of what the caller gave.
+// wrap names the operation and marks the errors that aren't the fault of what the caller gave. All statements are ours and fixed:
+// what is said of a table, a right or a password is the store's trouble, and only data and limits (of an index, say) are the caller's.
 func wrap(operation string, err error) error {
 	if err == nil {
 		return nil
@@ -46,15 +50,25 @@ func wrap(operation string, err error) error {
 	if errors.Is(err, context.Canceled) || errors.Is(err, store.ErrMigrationChanged) {
 		return named
 	}
-	code := codeOf(err)
-	if code == codeNoStatement || code == codeStatementThere {
+	switch codeOf(err) {
+	case codeNoStatement, codeStatementThere:
 		named = fmt.Errorf("%w (behind a PgBouncer without max_prepared_statements, add default_query_exec_mode=exec to the dsn)", named)
-		return store.MarkTransient(named)
+	case codeNoTable, codeNoColumn, codeNoSchema:
+		named = fmt.Errorf("postgres: %s: %w: call Migrate: %w", operation, store.ErrNotMigrated, err)
 	}
-	if slices.ContainsFunc(permanent, func(class string) bool { return strings.HasPrefix(code, class) }) {
+	if class := classOf(err); class == "22" || class == "54" {
 		return named
 	}
 	return store.MarkTransient(named)
+}
+
+// wrapOpen is wrap for Open, to which a password, a role and a database are given.
+func wrapOpen(err error) error {
+	switch classOf(err) {
+	case "28", "3D", "42":
+		return fmt.Errorf("postgres: open: %w", err)
+	}
+	return wrap("open", err)
 }
 
 const (

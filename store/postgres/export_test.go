@@ -8,7 +8,7 @@ import (
 
 // NewCopyReader is the stream that COPY is given.
 func NewCopyReader(msgs []*store.Message) (r io.Reader, end func()) {
-	c := newCopyReader(msgs)
+	c := newCopyReader(msgs, appendMessage)
 	return c, c.close
 }
 

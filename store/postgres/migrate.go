@@ -146,14 +146,15 @@ func (db *DB) apply(ctx context.Context, tx pgx.Tx, m migration.Migration) (appl
 }
 
 // prepareVersions makes the schema and the table of what was applied. It asks before it makes: a role that may not create
-// schemas can still migrate in one that is there.
+// schemas can still migrate in one that is there, and one that may not create tables finds that all is done.
 func (db *DB) prepareVersions(ctx context.Context, tx pgx.Tx) error {
-	var exists bool
-	err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1::text)", db.cfg.Schema).Scan(&exists)
-	if err != nil {
+	var schema, table bool
+	err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1::text), to_regclass('upbeat_migrations') IS NOT NULL",
+		db.cfg.Schema).Scan(&schema, &table)
+	if err != nil || table {
 		return err
 	}
-	if !exists {
+	if !schema {
 		if _, err := tx.Exec(ctx, "CREATE SCHEMA "+db.schema); err != nil {
 			return err
 		}

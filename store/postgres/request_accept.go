@@ -15,8 +15,12 @@ import (
 )
 
 const (
-	// acceptParallel is how many commits of Accept may be under way at once in one process.
+	// acceptParallel is how many commits of Accept may be under way at once in one process. Two would overlap, but each would hold half
+	// as many calls, and a commit costs the server as much as twenty requests.
 	acceptParallel = 1
+
+	// copyRequests is from how many requests on COPY takes less than a statement, although it is one more round trip.
+	copyRequests = 8
 
 	// acceptBytes is what the calls that share a commit may hold together: a request is copied some times on its way.
 	acceptBytes = 8 << 20
@@ -59,17 +63,47 @@ func (db *DB) groupAccepts() *groupcommit.Group[acceptance, []store.Request] {
 // accept carries out several calls in one transaction and returns what each of them gets as known.
 func (db *DB) accept(ctx context.Context, calls []acceptance) ([][]store.Request, error) {
 	first, sorted := distinct(calls)
-	var inserted []rules.Key
-	var finished []store.Request
-	err := db.retry(ctx, func() error {
-		inserted, finished = nil, nil
-		return db.byIndex(ctx, func(batch *pgx.Batch) {
-			batch.Queue(db.requests.accept, acceptParameters(sorted, first)...).Query(collect(&inserted, scanKey))
-			batch.Queue(db.requests.known, column(sorted, idOf)).Query(collect(&finished, scanRequest))
-		})
+	now := db.clock.now()
+	accepted := func(r *store.Request) time.Time { // which keeps the order of arrival
+		return now.Add(time.Duration(first[rules.KeyOf(r)].order) * time.Microsecond)
+	}
+	var fresh map[rules.Key]bool
+	err := db.retry(ctx, func() (err error) {
+		fresh, err = db.addRequests(ctx, sorted, accepted)
+		return err
 	})
 	if err != nil {
 		return nil, err
+	}
+	db.requested.saw(len(sorted) - len(fresh))
+	db.accepted.Add(int64(len(fresh)))
+	return db.knownTo(ctx, calls, sorted, first, fresh)
+}
+
+// addRequests stores those requests that aren't stored yet, and says which these were.
+func (db *DB) addRequests(ctx context.Context, sorted []*store.Request, accepted func(*store.Request) time.Time) (map[rules.Key]bool, error) {
+	var inserted []rules.Key
+	var finished []store.Request
+	known := func(batch *pgx.Batch) {
+		batch.Queue(db.requests.known, column(sorted, idOf)).Query(collect(&finished, scanRequest))
+	}
+	copied := len(sorted) >= copyRequests && !db.requested.careful()
+	if copied {
+		err := db.copyRequests(ctx, sorted, accepted, known)
+		if copied = codeOf(err) != codeDuplicate; copied && err != nil {
+			return nil, err
+		}
+		inserted = column(sorted, rules.KeyOf)
+	}
+	if !copied {
+		inserted, finished = nil, nil
+		err := db.byIndex(ctx, func(batch *pgx.Batch) {
+			batch.Queue(db.requests.accept, acceptParameters(sorted, accepted)...).Query(collect(&inserted, scanKey))
+			known(batch)
+		})
+		if err != nil {
+			return nil, err
+		}
 	}
 	fresh := make(map[rules.Key]bool, len(inserted))
 	for _, key := range inserted {
@@ -78,8 +112,22 @@ func (db *DB) accept(ctx context.Context, calls []acceptance) ([][]store.Request
 	for i := range finished {
 		delete(fresh, rules.KeyOf(&finished[i]))
 	}
-	db.accepted.Add(int64(len(fresh)))
-	return db.knownTo(ctx, calls, sorted, first, fresh)
+	return fresh, nil
+}
+
+// copyRequests stores requests none of which is open, or fails with codeDuplicate.
+func (db *DB) copyRequests(ctx context.Context, sorted []*store.Request, accepted func(*store.Request) time.Time, known func(*pgx.Batch)) error {
+	conn, err := db.acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
+	rows := newCopyReader(sorted, func(b []byte, r *store.Request) []byte { return appendRequest(b, r, accepted(r)) })
+	batch := &pgx.Batch{}
+	batch.Queue(byIndexSQL)
+	known(batch)
+	batch.Queue("COMMIT")
+	return copyThen(ctx, conn.Conn(), db.requests.copy, rows, batch)
 }
 
 // knownTo returns, for each call, the requests that it has not newly stored.
@@ -135,13 +183,13 @@ func distinct(calls []acceptance) (map[rules.Key]place, []*store.Request) {
 }
 
 // acceptParameters are those of acceptSQL.
-func acceptParameters(requests []*store.Request, places map[rules.Key]place) []any {
+func acceptParameters(requests []*store.Request, accepted func(*store.Request) time.Time) []any {
 	at := func(field func(*store.Request) time.Time) []*time.Time {
 		return column(requests, func(r *store.Request) *time.Time { return orNull(field(r)) })
 	}
 	owners := column(requests, func(r *store.Request) string { return r.Owner })
 	return append(outcomeParameters(owners, requests),
-		column(requests, func(r *store.Request) int32 { return int32(places[rules.KeyOf(r)].order) }),
+		column(requests, accepted),
 		column(requests, func(r *store.Request) string { return r.Key }),
 		column(requests, func(r *store.Request) int32 { return int32(r.Priority) }),
 		column(requests, func(r *store.Request) int32 { return int32(r.MaxAttempts) }),

@@ -4,7 +4,7 @@ import "strings"
 
 // requestStatements are the texts of requests, leases and queue metrics.
 type requestStatements struct {
-	accept, known                           string
+	accept, copy, known                     string
 	advance, finish, lookUp                 string
 	hold, holds, release, unfinished, again string
 	stats, waiting                          string
@@ -15,7 +15,7 @@ type requestStatements struct {
 func requestStatementsFor(schema string) requestStatements {
 	in := func(parts ...string) string { return strings.ReplaceAll(strings.Join(parts, ""), "{schema}", schema) }
 	return requestStatements{
-		accept: in(acceptSQL), known: in(knownSQL),
+		accept: in(acceptSQL), copy: in(copyRequestsSQL), known: in(knownSQL),
 		advance: in(advanceSQL), finish: in(finishSQL), lookUp: in(lookUpSQL),
 		hold: in(holdSQL), holds: in(holdsSQL), release: in(releaseSQL), unfinished: in(unfinishedSQL), again: in(againSQL),
 		stats: in(requestStatsSQL), waiting: in(waitingSQL),
@@ -42,19 +42,22 @@ const (
 		"nullif(n.result, ''), nullif(n.error, '')"
 )
 
-// acceptSQL takes requests sorted by key: writers that overlap wait for each other instead of deadlocking. $14 is the
-// place of each in the order of arrival, which accepted_at keeps.
+// acceptSQL takes requests sorted by key: writers that overlap wait for each other instead of deadlocking.
 const acceptSQL = `
 INSERT INTO {schema}.open_requests (` + requestColumns + `, accepted_at)
-SELECT n.queue, n.id, owner, key, priority, max_attempts, deadline, created_at, nullif(payload, ''), ` + newOutcome + `, now() + place * interval '1 microsecond'
+SELECT n.queue, n.id, owner, key, priority, max_attempts, deadline, created_at, nullif(payload, ''), ` + newOutcome + `, accepted_at
 FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::integer[], $7::timestamptz[], $8::timestamptz[],
 		$9::timestamptz[], $10::bigint[], $11::text[], $12::bytea[], $13::text[],
-		$14::integer[], $15::text[], $16::integer[], $17::integer[], $18::timestamptz[], $19::timestamptz[], $20::bytea[])
-	AS n (owner, queue, id, ` + outcomeColumns + `, place, key, priority, max_attempts, deadline, created_at, payload)
+		$14::timestamptz[], $15::text[], $16::integer[], $17::integer[], $18::timestamptz[], $19::timestamptz[], $20::bytea[])
+	AS n (owner, queue, id, ` + outcomeColumns + `, accepted_at, key, priority, max_attempts, deadline, created_at, payload)
 ON CONFLICT DO NOTHING
 RETURNING queue, id`
 
-// knownSQL comes behind acceptSQL in its transaction, with a snapshot of its own: so it sees a request that finished just before its ID
+// copyRequestsSQL does the same where no key is there already.
+const copyRequestsSQL = `BEGIN ISOLATION LEVEL READ COMMITTED; COPY {schema}.open_requests
+	(` + requestColumns + `, accepted_at) FROM STDIN (FORMAT binary)`
+
+// knownSQL comes behind either in its transaction, with a snapshot of its own: so it sees a request that finished just before its ID
 // was taken again. It gives those of the batch that have finished (and those of other queues with the same IDs) and takes
 // back what was inserted of them.
 const knownSQL = `

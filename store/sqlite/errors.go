@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"time"
 
 	"modernc.org/sqlite"
@@ -14,6 +16,7 @@ import (
 
 // Primary result codes, https://www.sqlite.org/rescode.html.
 const (
+	codeError      = 1 // of all that is wrong with a statement
 	codeBusy       = 5
 	codeTooBig     = 18
 	codeConstraint = 19
@@ -43,8 +46,18 @@ func wrap(ctx context.Context, operation string, err error) error {
 	switch codeOf(err) {
 	case codeTooBig, codeConstraint, codeMismatch:
 		return named
+	case codeError:
+		if missing(err) {
+			named = fmt.Errorf("sqlite: %s: %w: call Migrate: %w", operation, store.ErrNotMigrated, err)
+		}
 	}
 	return store.MarkTransient(named)
+}
+
+// missing tells from its text whether err is about a table or a column that isn't there: SQLite has no code for that.
+func missing(err error) bool {
+	return slices.ContainsFunc([]string{"no such table", "no such column", "has no column named"},
+		func(said string) bool { return strings.Contains(err.Error(), said) })
 }
 
 const (

@@ -87,3 +87,27 @@ func TestDB_MigrateFromEveryVersion(t *testing.T) {
 		require.NoError(t, err)
 	}
 }
+
+// TestScript runs it on an empty file, as the shell of SQLite would.
+func TestScript(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "x.db")
+	db := openAt(t, path, sqlite.Config{})
+	script, err := sqlite.Script()
+	require.NoError(t, err)
+	other := connect(t, path)
+	execute(t, other, script)
+	require.NoError(t, db.Validate(t.Context()))
+	pending, err := db.DryRun(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, pending)
+	require.NoError(t, db.Migrate(t.Context()))
+	n, err := db.Record(t.Context(), beats("a", 10))
+	require.NoError(t, err)
+	require.Equal(t, 10, n)
+
+	_, err = other.ExecContext(t.Context(), script)
+	require.ErrorContains(t, err, "already exists")
+	execute(t, other, "ROLLBACK")
+	require.NoError(t, db.Validate(t.Context()), "nothing was changed")
+}

@@ -18,10 +18,9 @@ ON CONFLICT DO NOTHING`
 	samplesSQL = `
 SELECT queue, sampled_at, worker, shard, depth, active, processed, failed, refused
 FROM queue_metrics
-WHERE queue = ?1 AND (?2 = '' OR worker = ?2) AND sampled_at >= ?3 AND sampled_at < ?4
-	AND (sampled_at, worker, shard) < (?5, ?6, ?7)
+WHERE queue = ?1 AND (?2 = '' OR worker = ?2) AND sampled_at >= ?3 AND (sampled_at, worker, shard) < (?4, ?5, ?6)
 ORDER BY sampled_at DESC, worker DESC, shard DESC
-LIMIT ?8`
+LIMIT ?7`
 )
 
 // RecordQueue stores samples; the same queue, worker, shard and time twice is one. A sample whose time lies outside of what retention
@@ -66,7 +65,7 @@ func (db *DB) QueueSamples(ctx context.Context, q store.QueueSampleQuery) (store
 		err = rows.Scan(&s.Queue, &at, &s.Worker, &s.Shard, &s.Depth, &s.Active, &s.Processed, &s.Failed, &s.Refused)
 		s.At = time.UnixMicro(at).UTC()
 		return s, err
-	}, samplesSQL, q.Queue, q.Worker, q.From.UnixMicro(), q.To.UnixMicro(), q.After.At.UnixMicro(), q.After.Worker, q.After.Shard, q.Limit+1)
+	}, samplesSQL, q.Queue, q.Worker, q.From.UnixMicro(), q.After.At.UnixMicro(), q.After.Worker, q.After.Shard, q.Limit+1)
 	if err != nil {
 		return store.QueueSamplePage{}, wrap(ctx, "queue samples", err)
 	}

@@ -9,11 +9,13 @@ import (
 	"github.com/upbeat-go/upbeat/store/internal/rules"
 )
 
+// Pages begin at their cursor, which lies before To: with both in a statement SQLite would search by To alone, and read again what
+// all the pages before have given.
+
 const messagesSQL = `
 SELECT occurred_at, message_id, received_at, channel, service_name, instance_id, heartbeat_count, status, payload
 FROM health_messages
-WHERE occurred_at >= ? AND occurred_at < ?
-	AND (occurred_at, message_id) < (?, ?)
+WHERE occurred_at >= ? AND (occurred_at, message_id) < (?, ?)
 	AND (? = '' OR service_name = ?) AND (? = '' OR instance_id = ?)
 ORDER BY occurred_at DESC, message_id DESC
 LIMIT ?`
@@ -59,7 +61,7 @@ func (db *DB) Messages(ctx context.Context, q store.MessageQuery) (store.Message
 	if q.Service != "" && q.Instance == "" {
 		entries, err = db.serviceMessages(ctx, q)
 	} else {
-		entries, err = query(ctx, db, scanEntry, messagesSQL, q.From.UnixMicro(), q.To.UnixMicro(),
+		entries, err = query(ctx, db, scanEntry, messagesSQL, q.From.UnixMicro(),
 			q.After.At.UnixMicro(), q.After.ID, q.Service, q.Service, q.Instance, q.Instance, q.Limit+1)
 	}
 	if err != nil {

@@ -17,7 +17,7 @@ func (db *DB) Alerts(ctx context.Context, q store.AlertQuery) (store.AlertPage, 
 	}
 	var f rules.Filter
 	f.And("raise_count > 0") // the others are not episodes yet
-	f.And("raised_at >= ? AND raised_at < ?", q.From.UnixMicro(), q.To.UnixMicro())
+	f.And("raised_at >= ?", q.From.UnixMicro())
 	f.And("(raised_at, alert_id) < (?, ?)", q.After.RaisedAt.UnixMicro(), q.After.ID)
 	if q.Open {
 		f.And("resolved_at IS NULL")

@@ -13,24 +13,24 @@ const (
 	stateChangesSQL = `
 SELECT service_name, instance_id, changed_at, state, reason
 FROM uptime_changes AS c
-WHERE service_name = ?1 AND changed_at >= ?2 AND changed_at < ?3 AND (changed_at, instance_id) < (?4, ?5)
+WHERE service_name = ?1 AND changed_at >= ?2 AND (changed_at, instance_id) < (?3, ?4)
 	AND state IS NOT (
 		SELECT state FROM uptime_changes
 		WHERE service_name = ?1 AND instance_id = c.instance_id AND changed_at < c.changed_at
 		ORDER BY changed_at DESC
 		LIMIT 1)
 ORDER BY changed_at DESC, instance_id DESC
-LIMIT ?6`
+LIMIT ?5`
 
 	raisedSQL = selectAlertSQL + `
-WHERE service_name = ?1 AND raised_at >= ?2 AND raised_at < ?3 AND (raised_at, alert_id) < (?4, ?5) AND raise_count > 0
+WHERE service_name = ?1 AND raised_at >= ?2 AND (raised_at, alert_id) < (?3, ?4) AND raise_count > 0
 ORDER BY raised_at DESC, alert_id DESC
-LIMIT ?6`
+LIMIT ?5`
 
 	resolvedSQL = selectAlertSQL + `
-WHERE service_name = ?1 AND resolved_at >= ?2 AND resolved_at < ?3 AND (resolved_at, alert_id) < (?4, ?5) AND raise_count > 0
+WHERE service_name = ?1 AND resolved_at >= ?2 AND (resolved_at, alert_id) < (?3, ?4) AND raise_count > 0
 ORDER BY resolved_at DESC, alert_id DESC
-LIMIT ?6`
+LIMIT ?5`
 )
 
 // Timeline returns a page of what happened to a service, newest first: messages, changes of state, alerts. Pages are complete;
@@ -44,16 +44,16 @@ func (db *DB) Timeline(ctx context.Context, q store.TimelineQuery) (store.Timeli
 	if err != nil {
 		return store.Timeline{}, wrap(ctx, "timeline", err)
 	}
-	from, to, limit := q.From.UnixMicro(), q.To.UnixMicro(), q.Limit+1
+	from, limit := q.From.UnixMicro(), q.Limit+1
 	of := [4][]store.Event{rules.MessageEvents(messages)} // by kind
 	for i, c := range []struct {
 		statement string
 		scan      func(*sql.Rows) (store.Event, error)
 		args      []any
 	}{
-		{stateChangesSQL, stateEvent, []any{q.Service, from, to, after.State.At.UnixMicro(), after.State.ID, limit}},
-		{raisedSQL, raisedEvent, []any{q.Service, from, to, after.Raised.At.UnixMicro(), after.RaisedID, limit}},
-		{resolvedSQL, resolvedEvent, []any{q.Service, from, to, after.Resolved.At.UnixMicro(), after.ResolvedID, limit}},
+		{stateChangesSQL, stateEvent, []any{q.Service, from, after.State.At.UnixMicro(), after.State.ID, limit}},
+		{raisedSQL, raisedEvent, []any{q.Service, from, after.Raised.At.UnixMicro(), after.RaisedID, limit}},
+		{resolvedSQL, resolvedEvent, []any{q.Service, from, after.Resolved.At.UnixMicro(), after.ResolvedID, limit}},
 	} {
 		if of[i+1], err = query(ctx, db, c.scan, c.statement, c.args...); err != nil {
 			return store.Timeline{}, wrap(ctx, "timeline", err)

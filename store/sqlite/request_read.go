@@ -11,22 +11,22 @@ import (
 )
 
 const (
-	chosenSQL = `(?6 = '' OR queue = ?6) AND (?7 = '' OR status = ?7) AND (?8 = '' OR key = ?8) AND (?9 = '' OR worker = ?9)`
+	chosenSQL = `(?5 = '' OR queue = ?5) AND (?6 = '' OR status = ?6) AND (?7 = '' OR key = ?7) AND (?8 = '' OR worker = ?8)`
 
 	openPageSQL = `SELECT * FROM (
 	SELECT ` + requestColumns + `, accepted_at AS at FROM requests
-	WHERE finished_at IS NULL AND accepted_at >= ?1 AND accepted_at < ?2 AND (accepted_at, queue, id) < (?3, ?4, ?5) AND ` + chosenSQL + `
-	ORDER BY accepted_at DESC, queue DESC, id DESC LIMIT ?10)`
+	WHERE finished_at IS NULL AND accepted_at >= ?1 AND (accepted_at, queue, id) < (?2, ?3, ?4) AND ` + chosenSQL + `
+	ORDER BY accepted_at DESC, queue DESC, id DESC LIMIT ?9)`
 
 	// The index is named: SQLite can't know how few go wrong.
 	donePageSQL      = finishedSQL + "requests_finished" + finishedWhereSQL
 	troublePageSQL   = finishedSQL + "requests_trouble" + finishedWhereSQL + " AND status <> 'completed'"
 	finishedSQL      = `SELECT * FROM (SELECT ` + requestColumns + `, finished_at AS at FROM requests INDEXED BY `
 	finishedWhereSQL = `
-	WHERE finished_at IS NOT NULL AND finished_at >= ?1 AND finished_at < ?2 AND (finished_at, queue, id) < (?3, ?4, ?5) AND ` + chosenSQL
+	WHERE finished_at IS NOT NULL AND finished_at >= ?1 AND (finished_at, queue, id) < (?2, ?3, ?4) AND ` + chosenSQL
 
-	pageOrderSQL = ` ORDER BY finished_at DESC, queue DESC, id DESC LIMIT ?10)`
-	lastSQL      = ` ORDER BY at DESC, queue DESC, id DESC LIMIT ?10`
+	pageOrderSQL = ` ORDER BY finished_at DESC, queue DESC, id DESC LIMIT ?9)`
+	lastSQL      = ` ORDER BY at DESC, queue DESC, id DESC LIMIT ?9`
 
 	requestStatsSQL = `
 SELECT status, (started_at - coalesce(queued_at, created_at)) * 1000, CASE WHEN started_at IS NOT NULL THEN processing_time END
@@ -69,7 +69,7 @@ func (db *DB) Requests(ctx context.Context, q store.RequestQuery) (store.Request
 		p.Request, err = scan(rows, &at)
 		p.At = time.UnixMicro(at).UTC()
 		return p, err
-	}, statement, q.From.UnixMicro(), q.To.UnixMicro(), q.After.At.UnixMicro(), q.After.Queue, q.After.ID,
+	}, statement, q.From.UnixMicro(), q.After.At.UnixMicro(), q.After.Queue, q.After.ID,
 		q.Queue, q.Status, q.Key, q.Worker, q.Limit+1)
 	if err != nil {
 		return store.RequestPage{}, wrap(ctx, "requests", err)

@@ -50,12 +50,13 @@ func TestDB_RequestsAreServedByIndexes(t *testing.T) {
 		"transition":     "USING INDEX sqlite_autoindex_requests_1 (queue=? AND id=?)",
 		"unfinished":     "USING INDEX requests_owner (queue=? AND owner=?)",
 		"page, open":     "USING INDEX requests_accepted (accepted_at>? AND accepted_at<?)",
-		"page, finished": "USING INDEX requests_finished (finished_at>? AND finished_at<?)",
+		"page, finished": "USING INDEX requests_finished (finished_at>? AND (finished_at,queue)<(?,?))",
 		"page, failed":   "USING INDEX requests_trouble (finished_at>? AND finished_at<?)",
-		"page, all":      "USING INDEX requests_finished (finished_at>? AND finished_at<?)",
+		"page, all":      "USING INDEX requests_finished (finished_at>? AND (finished_at,queue)<(?,?))",
 		"statistics":     "USING COVERING INDEX requests_finished (finished_at>? AND finished_at<?)",
 		"waiting":        "USING INDEX requests_", // all that waits, and nothing else
-		"samples":        "USING PRIMARY KEY (queue=?",
+		"samples":        "USING PRIMARY KEY (queue=? AND sampled_at>? AND (sampled_at,worker,shard)<(?,?,?))",
+		"messages":       "USING PRIMARY KEY (occurred_at>? AND (occurred_at,message_id)<(?,?))",
 		"delete old":     "USING COVERING INDEX requests_finished (finished_at>? AND finished_at<?)",
 		"delete samples": "USING COVERING INDEX queue_metrics_time (sampled_at<?)",
 	} {

@@ -70,6 +70,11 @@ func RunHealth(t *testing.T, open func(t *testing.T) HealthStore) {
 			test(healthFixture{fixture{t, s}, s})
 		})
 	}
+	t.Run("Questions_BeforeMigrateAreAnOutage", func(t *testing.T) {
+		t.Parallel()
+		s := open(t)
+		healthUnmigrated(healthFixture{fixture{t, s}, s})
+	})
 }
 
 // healthFixture is a test with its store.

@@ -75,6 +75,10 @@ func RunRequests(t *testing.T, open func(t *testing.T) RequestStore) {
 			test(requests{t, s})
 		})
 	}
+	t.Run("Requests_BeforeMigrateAreAnOutage", func(t *testing.T) {
+		t.Parallel()
+		requestsUnmigrated(requests{t, open(t)})
+	})
 }
 
 // requests is a test with its store.

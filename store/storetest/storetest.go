@@ -67,4 +67,8 @@ func Run(t *testing.T, open func(t *testing.T) Store) {
 		t.Parallel()
 		migrateTogether(fixture{t, open(t)})
 	})
+	t.Run("Record_BeforeMigrateIsAnOutage", func(t *testing.T) {
+		t.Parallel()
+		recordUnmigrated(fixture{t, open(t)})
+	})
 }

@@ -4,6 +4,7 @@ package groupcommit
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 )
@@ -103,6 +104,9 @@ func (g *Group[In, Out]) work() {
 		}
 		g.run(ctx, calls)
 		cancel()
+		// Those who were just answered may come again at once: they are let go first, or they would miss the next Run, and all Runs
+		// would be half as large as they could be.
+		runtime.Gosched()
 	}
 }
 

@@ -151,3 +151,24 @@ func TestGroup_RunEndsWhenAllHaveGone(t *testing.T) {
 		require.Equal(t, 4, out, "and the next one is served")
 	})
 }
+
+// TestGroup_ThoseWhoComeAgainShareTheNext has callers that call again as soon as they are answered: else they would be in two halves
+// that take turns, with twice as many Runs.
+func TestGroup_ThoseWhoComeAgainShareTheNext(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const callers, times = 16, 200
+		r := newRecorder(1, callers)
+		var wg sync.WaitGroup
+		for range callers {
+			wg.Go(func() {
+				for range times {
+					_, err := r.Do(t.Context(), 1)
+					require.NoError(t, err)
+				}
+			})
+		}
+		wg.Wait()
+		require.Less(t, len(r.batches), times*3/2)
+	})
+}

@@ -41,7 +41,7 @@ func Query(q store.MessageQuery) (store.MessageQuery, error) {
 	}
 	q.From, q.To = storable(q.From), storable(q.To)
 	after := store.Cursor{At: q.To}
-	if q.After != nil {
+	if q.After != nil && q.After.At.Before(q.To) {
 		after = store.Cursor{At: storable(q.After.At), ID: q.After.ID}
 	}
 	q.After = &after

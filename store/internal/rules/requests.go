@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"fmt"
@@ -29,14 +30,23 @@ func Finished(status string) bool {
 	return status == store.RequestCompleted || status == store.RequestFailed || status == store.RequestCancelled
 }
 
-// NewRequests returns a copy of requests as owner's, as they will be stored and read back, or which of them can't be.
+// NewRequests returns a copy of requests as owner's, as they will be stored and read back, or which of them can't be. It shares no
+// bytes with requests: a caller that was cancelled has its own back while they are stored with those of others.
 func NewRequests(owner string, requests []store.Request) ([]store.Request, error) {
-	return admitRequests(owner, requests, func(status string) string {
+	admitted, err := admitRequests(owner, requests, func(status string) string {
 		if status != store.RequestQueued && status != store.RequestProcessing {
 			return fmt.Sprintf("Status is %q: a new request is %q or %q", cutName(status), store.RequestQueued, store.RequestProcessing)
 		}
 		return ""
 	})
+	for i := range admitted {
+		r := &admitted[i]
+		r.Payload, r.Result = bytes.Clone(r.Payload), bytes.Clone(r.Result)
+		for j := range r.Steps {
+			r.Steps[j].Result = bytes.Clone(r.Steps[j].Result)
+		}
+	}
+	return admitted, err
 }
 
 // Transitions is NewRequests for requests that were accepted, sorted by key. Of those that come twice, the first that is finished

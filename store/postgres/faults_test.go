@@ -221,7 +221,8 @@ func TestDB_OverlappingBatchesDoNotDeadlock(t *testing.T) {
 // TestDB_DeadlockIsRepeated makes Record the victim of somebody else's transaction.
 func TestDB_DeadlockIsRepeated(t *testing.T) {
 	t.Parallel()
-	pg := testserver.StartPostgres(t, testserver.PostgresConfig{Settings: map[string]string{"deadlock_timeout": "100ms"}})
+	// A server process looks for a deadlock once in each wait: by then, the other one has to be waiting, too.
+	pg := testserver.StartPostgres(t, testserver.PostgresConfig{Settings: map[string]string{"deadlock_timeout": "3s"}})
 	db := migrated(t, pg.DSN(), postgres.Config{})
 	msgs := beats("a", 2)
 	_, err := db.Record(t.Context(), msgs[:1])

@@ -31,15 +31,16 @@
 //     the same queue, or by the next one. An ID that the tracker knows is never accepted a second time.
 //   - One outcome is recorded for each job. A process that was stopped for longer than its lease is told what others have taken
 //     over meanwhile: those tasks are cancelled, and nothing that they do is recorded.
-//   - Steps that were recorded (see [Step]) are not done again.
+//   - Steps that were recorded (see [Step]) are not done again, and attempts that have failed count wherever the next one is made. One that was cut
+//     short, by a drain or by the death of the process, does not.
 //   - A tracker that can't be reached never stops what was accepted. Whether new jobs are refused then or accepted untracked is yours to say.
 //
 // # Not guaranteed
 //
 // Without a tracker, what the queue holds is gone when the process dies. With one, a task may be run more than once, since a process may die between
-// the end of a handler and its record: make handlers idempotent by ID. What was taken over doesn't remember Job.Attempts, and is ordered by key only
-// among what was taken over with it. A handler that ignores its context keeps its worker until it returns; [Queue.Stuck] names it. A panic
-// in a goroutine that a handler has started ends the process, as everywhere in Go.
+// the end of a handler and its record: make handlers idempotent by ID. What was taken over is ordered by key only
+// among what was taken over with it; where the shard of its key is full, it waits for room there, as a guest of another shard. A handler that ignores its
+// context keeps its worker until it returns; [Queue.Stuck] names it. A panic in a goroutine that a handler has started ends the process, as everywhere in Go.
 //
 // # Concurrency
 //
@@ -51,5 +52,7 @@
 // Jobs are accepted from New on and wait until Run is called. When the context of Run ends, the queue refuses new
 // jobs with [ErrClosed] and finishes what it has accepted, for as long as Config.DrainTimeout. After that, jobs that
 // still wait are dropped, the contexts of running handlers are cancelled, and Run returns a [DrainError]. With a tracker nothing of
-// that is lost: it is left to others, who need not wait for the lease to end. Wait for Run to return before main does.
+// that is lost: it is left to others, who need not wait for the lease to end. What a handler returns after its context was cancelled counts as the task's
+// own end if it is no error, one marked [Permanent], or one of a handler that has never looked at its context; any other error might be the drain's doing.
+// Wait for Run to return before main does.
 package queue

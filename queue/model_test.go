@@ -97,9 +97,7 @@ func (m *model) advance() {
 	for _, j := range due {
 		m.end(j, queue.ErrExpired, &m.stats.Expired)
 	}
-	for _, j := range m.delayed {
-		m.waiting = append(m.waiting, j)
-	}
+	m.waiting = append(m.waiting, m.delayed...)
 	m.delayed = nil
 	m.schedule()
 }
@@ -270,23 +268,23 @@ func (c *comparison) sleep() {
 
 func (c *comparison) check() {
 	synctest.Wait()
-	var started []int
+	var got []int
 	for len(c.starts) > 0 {
-		started = append(started, <-c.starts)
+		got = append(got, <-c.starts)
 	}
-	if c.q.Stats().Concurrency > 1 || len(c.model.started) > 1 { // those that start at once do so in any order
-		slices.Sort(started)
-		slices.Sort(c.model.started)
+	if c.q.Stats().Concurrency > 1 || len(c.started) > 1 { // those that start at once do so in any order
+		slices.Sort(got)
+		slices.Sort(c.started)
 	}
-	require.Equal(c, c.model.started, started)
-	c.model.started = nil
+	require.Equal(c, c.started, got)
+	c.started = nil
 	waiting := len(c.waiting) + len(c.delayed)
 	require.Equal(c, waiting, c.q.Len())
 	want := c.stats
 	want.Waiting, want.Active, want.Paused = waiting, len(c.running), c.paused
 	want.Depths, want.Capacity, want.Concurrency = []int{waiting}, c.capacity, c.limit
 	want.Utilisation = float64(len(c.running)) / float64(c.limit)
-	got := c.q.Stats()
-	got.RetryAfterSeconds, got.Wait, got.Run, got.Efficiency = 0, queue.Percentiles{}, queue.Percentiles{}, 0
-	require.Equal(c, want, got)
+	stats := c.q.Stats()
+	stats.RetryAfterSeconds, stats.Wait, stats.Run, stats.Efficiency = 0, queue.Percentiles{}, queue.Percentiles{}, 0
+	require.Equal(c, want, stats)
 }

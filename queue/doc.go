@@ -42,6 +42,21 @@
 // among what was taken over with it; where the shard of its key is full, it waits for room there, as a guest of another shard. A handler that ignores its
 // context keeps its worker until it returns; [Queue.Stuck] names it. A panic in a goroutine that a handler has started ends the process, as everywhere in Go.
 //
+// # Cost
+//
+// Measured with 4,000 workers on two processors that had little else to do, in internal/bench, each beside the others in one run; where other programs
+// want the processors, too, the first two vary widely.
+//
+//   - An empty task of Go, to its end, takes a quarter of the time that it takes in pond and a tenth of that in ants, from one submitter and from many
+//     (-bench 'Queue_(EmptyTask|ParallelSubmitters)').
+//   - In units of such a task: one with a Key of 1,000 takes 2, one with a Priority 5, one with a ticket 6 (two allocations, 230 bytes), with a ticket and
+//     a handler that looks at its context 10, with a ticket and an ID 10, with a ticket and a Deadline 11; to submit one and Wait for it,
+//     one after the other, 24 (-bench Queue_Items).
+//   - 40,000 tasks that sleep 100 ms, 4,000 at once, take 1.036 s; as many goroutines that sleep by themselves 1.023 s, workers on a channel and pond
+//     1.04 s (-bench Queue_Sleeping).
+//   - With a tracker on Postgres that commits to the disk, 64 submitters' jobs take a fifth of what River takes to insert and work on them
+//     (-bench Queue_Tracked).
+//
 // # Concurrency
 //
 // All methods of [Queue] and [Ticket] are safe for concurrent use. Workers are goroutines that start when there is

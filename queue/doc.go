@@ -31,15 +31,31 @@
 //     the same queue, or by the next one. An ID that the tracker knows is never accepted a second time.
 //   - One outcome is recorded for each job. A process that was stopped for longer than its lease is told what others have taken
 //     over meanwhile: those tasks are cancelled, and nothing that they do is recorded.
-//   - Steps that were recorded (see [Step]) are not done again.
+//   - Steps that were recorded (see [Step]) are not done again, and attempts that have failed count wherever the next one is made. One that was cut
+//     short, by a drain or by the death of the process, does not.
 //   - A tracker that can't be reached never stops what was accepted. Whether new jobs are refused then or accepted untracked is yours to say.
 //
 // # Not guaranteed
 //
 // Without a tracker, what the queue holds is gone when the process dies. With one, a task may be run more than once, since a process may die between
-// the end of a handler and its record: make handlers idempotent by ID. What was taken over doesn't remember Job.Attempts, and is ordered by key only
-// among what was taken over with it. A handler that ignores its context keeps its worker until it returns; [Queue.Stuck] names it. A panic
-// in a goroutine that a handler has started ends the process, as everywhere in Go.
+// the end of a handler and its record: make handlers idempotent by ID. What was taken over is ordered by key only
+// among what was taken over with it; where the shard of its key is full, it waits for room there, as a guest of another shard. A handler that ignores its
+// context keeps its worker until it returns; [Queue.Stuck] names it. A panic in a goroutine that a handler has started ends the process, as everywhere in Go.
+//
+// # Cost
+//
+// Measured with 4,000 workers on two processors that had little else to do, in internal/bench, each beside the others in one run; where other programs
+// want the processors, too, the first two vary widely.
+//
+//   - An empty task of Go, to its end, takes a quarter of the time that it takes in pond and a tenth of that in ants, from one submitter and from many
+//     (-bench 'Queue_(EmptyTask|ParallelSubmitters)').
+//   - In units of such a task: one with a Key of 1,000 takes 2, one with a Priority 5, one with a ticket 6 (two allocations, 230 bytes), with a ticket and
+//     a handler that looks at its context 10, with a ticket and an ID 10, with a ticket and a Deadline 11; to submit one and Wait for it,
+//     one after the other, 24 (-bench Queue_Items).
+//   - 40,000 tasks that sleep 100 ms, 4,000 at once, take 1.036 s; as many goroutines that sleep by themselves 1.023 s, workers on a channel and pond
+//     1.04 s (-bench Queue_Sleeping).
+//   - With a tracker on Postgres that commits to the disk, 64 submitters' jobs take a fifth of what River takes to insert and work on them
+//     (-bench Queue_Tracked).
 //
 // # Concurrency
 //
@@ -51,5 +67,7 @@
 // Jobs are accepted from New on and wait until Run is called. When the context of Run ends, the queue refuses new
 // jobs with [ErrClosed] and finishes what it has accepted, for as long as Config.DrainTimeout. After that, jobs that
 // still wait are dropped, the contexts of running handlers are cancelled, and Run returns a [DrainError]. With a tracker nothing of
-// that is lost: it is left to others, who need not wait for the lease to end. Wait for Run to return before main does.
+// that is lost: it is left to others, who need not wait for the lease to end. What a handler returns after its context was cancelled counts as the task's
+// own end if it is no error, one marked [Permanent], or one of a handler that has never looked at its context; any other error might be the drain's doing.
+// Wait for Run to return before main does.
 package queue

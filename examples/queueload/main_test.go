@@ -62,20 +62,20 @@ func TestRun(t *testing.T) {
 	t.Parallel()
 	const clients, requests = 7, 60
 	for name, test := range map[string]struct {
-		service fakeService
+		service *fakeService
 		report  string
 		err     string
 	}{
-		"all is well":      {fakeService{ends: "completed"}, "accepted 60, refused 0 times, completed 60, failed 0, in ", ""},
-		"it is full":       {fakeService{refusals: 2, retryAfter: "0", ends: "completed"}, "accepted 60, refused 120 times, completed 60, failed 0, in ", ""},
-		"tasks fail":       {fakeService{ends: "failed"}, "accepted 60, refused 0 times, completed 0, failed 60, in ", "60 of 60 requests were not completed"},
-		"tasks are gone":   {fakeService{ends: "cancelled"}, "failed 60, in ", "60 of 60 requests were not completed"},
-		"no word of when":  {fakeService{refusals: 1, ends: "completed"}, "accepted 0, refused 7 times, completed 0", "POST /process says 503 without a Retry-After"},
-		"no word of sense": {fakeService{refusals: 1, retryAfter: "soon", ends: "completed"}, "accepted 0, refused 7 times", "without a Retry-After"},
+		"all is well":      {&fakeService{ends: "completed"}, "accepted 60, refused 0 times, completed 60, failed 0, in ", ""},
+		"it is full":       {&fakeService{refusals: 2, retryAfter: "0", ends: "completed"}, "accepted 60, refused 120 times, completed 60, failed 0, in ", ""},
+		"tasks fail":       {&fakeService{ends: "failed"}, "accepted 60, refused 0 times, completed 0, failed 60, in ", "60 of 60 requests were not completed"},
+		"tasks are gone":   {&fakeService{ends: "cancelled"}, "failed 60, in ", "60 of 60 requests were not completed"},
+		"no word of when":  {&fakeService{refusals: 1, ends: "completed"}, "accepted 0, refused 7 times, completed 0", "POST /process says 503 without a Retry-After"},
+		"no word of sense": {&fakeService{refusals: 1, retryAfter: "soon", ends: "completed"}, "accepted 0, refused 7 times", "without a Retry-After"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := &test.service
+			f := test.service
 			f.tried, f.asked = make(map[string]int), make(map[string]int)
 			server := httptest.NewServer(f)
 			defer server.Close()

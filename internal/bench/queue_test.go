@@ -27,8 +27,8 @@ type starter func(b *testing.B) (submit, wait func())
 
 var queuePeers = map[string]starter{
 	"upbeat":    startQueue,
-	"channel":   func(*testing.B) (submit, wait func()) { return startChannel(queueWorkers) },
-	"channel8":  func(*testing.B) (submit, wait func()) { return startChannel(8) },
+	"channel":   func(*testing.B) (submit, wait func()) { return startChannel(queueWorkers, empty) },
+	"channel8":  func(*testing.B) (submit, wait func()) { return startChannel(8, empty) },
 	"pond":      startPond,
 	"ants":      startAnts,
 	"conc":      startConc,
@@ -95,7 +95,7 @@ func startQueue(b *testing.B) (submit, wait func()) {
 }
 
 // startChannel is what people assemble by hand: a buffered channel and so many goroutines on it.
-func startChannel(workers int) (submit, wait func()) {
+func startChannel(workers int, work func()) (submit, wait func()) {
 	tasks := make(chan func(), queueCapacity)
 	var wg sync.WaitGroup
 	for range workers {
@@ -105,7 +105,7 @@ func startChannel(workers int) (submit, wait func()) {
 			}
 		})
 	}
-	return func() { tasks <- empty }, func() {
+	return func() { tasks <- work }, func() {
 		close(tasks)
 		wg.Wait()
 	}

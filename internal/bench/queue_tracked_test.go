@@ -15,15 +15,14 @@ import (
 	"github.com/riverqueue/river/rivermigrate"
 	"github.com/stretchr/testify/require"
 
-	"github.com/upbeat-go/upbeat/internal/testserver"
 	"github.com/upbeat-go/upbeat/queue"
-	"github.com/upbeat-go/upbeat/store/postgres"
 	"github.com/upbeat-go/upbeat/store/sqlite"
 )
 
 const submitters = 64
 
-// BenchmarkQueue_Tracked is the time from the submission of a job, one each by 64 submitters at once, until it is stored, worked on and its end recorded.
+// BenchmarkQueue_Tracked is the time from the submission of a job, one each by 64 submitters at once, until it is stored on the disk,
+// worked on and its end recorded.
 func BenchmarkQueue_Tracked(b *testing.B) {
 	b.Run("sqlite", func(b *testing.B) {
 		db, err := sqlite.Open(b.Context(), filepath.Join(b.TempDir(), "queue.db"), sqlite.Config{})
@@ -33,11 +32,7 @@ func BenchmarkQueue_Tracked(b *testing.B) {
 		benchmarkTracker(b, db)
 	})
 	b.Run("postgres", func(b *testing.B) {
-		db, err := postgres.Open(b.Context(), testserver.DatabaseURL(b), postgres.Config{})
-		require.NoError(b, err)
-		b.Cleanup(db.Close)
-		require.NoError(b, db.Migrate(b.Context()))
-		benchmarkTracker(b, db)
+		benchmarkTracker(b, storeDB(b, durablePostgres(b), "public"))
 	})
 	b.Run("river", benchmarkRiver)
 }
@@ -72,7 +67,7 @@ func fromAll(b *testing.B, submit func() error) {
 }
 
 func benchmarkRiver(b *testing.B) {
-	pool := connect(b, testserver.DatabaseURL(b))
+	pool := connect(b, durablePostgres(b))
 	driver := riverpgxv5.New(pool)
 	migrator, err := rivermigrate.New(driver, nil)
 	require.NoError(b, err)

@@ -57,6 +57,8 @@
 // Rollups come to the same however often, in whatever order and from how many processes they are made: a minute is always made
 // anew from the log, and is done again when something is added to it.
 //
+// Requests of calls that share a commit are copied, too, if there are eight or more, under the same caution.
+//
 // A request is in open_requests or in finished_requests, never in both, and moves in one transaction: its ID is unique in its queue for
 // as long as the row is kept. Accept returns when the commit is durable; calls that come while one is under way share the next. Whoever
 // doesn't own a request can't change it, and an outcome is written once. What an owner has left is handed over when its lease has
@@ -87,6 +89,16 @@
 // Metric and the throughput of Dashboard are as new as the last Maintain, and say up to when they are complete. Quantiles
 // come from histograms and are right to within 4 %.
 //
+// # Rights
+//
+// The role that migrates and maintains owns the tables: it makes and drops partitions. Another one may record, accept and ask with
+// SELECT, INSERT, UPDATE and DELETE on all tables of the schema, and USAGE on it. What needs a partition that isn't there then fails
+// with an error that names it, which is transient: let the owner call Maintain in time.
+//
+// A role's statement_timeout and lock_timeout hold for all but Migrate and what makes and drops partitions. A server that only reads
+// answers all questions.
+//
+// SPEED
 // # Concurrency and shutdown
 //
 // A DB is safe for concurrent use. Close waits for calls in progress and closes the connections; end the calls first.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Consumer hands the messages of a Source to a handler. Its methods are safe for concurrent use.
@@ -107,7 +108,7 @@ func build[T any](
 	}
 	c.crew.wanted, c.crew.workers = cfg.Concurrency, map[*worker[T]]struct{}{}
 	c.tally.lag.Store(-1)
-	c.tally.latency, c.tally.handling = newRecently(), newRecently()
+	c.tally.made = time.Now()
 	return c, nil
 }
 

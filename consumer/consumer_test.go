@@ -247,7 +247,7 @@ func TestStats_AreNamedAsPromised(t *testing.T) {
 		before, err := json.Marshal(c.Stats())
 		require.NoError(t, err)
 		require.JSONEq(t, `{"running":false,"message_count":0,"error_count":0,"error_rate":0,"uptime_seconds":0,"in_flight":0,
-			"in_flight_bytes":0,"retried":0,"dead":0,"lost":0,"leases_lost":0,"lag":-1,"outage":false,
+			"in_flight_bytes":0,"retried":0,"dead":0,"lost":0,"gaps":0,"leases_lost":0,"lag":-1,"outage":false,
 			"concurrency":8,"active":0,"paused":false,
 			"latency":{"p50_seconds":0,"p95_seconds":0,"p99_seconds":0},"handling":{"p50_seconds":0,"p95_seconds":0,"p99_seconds":0}}`, string(before))
 		stop := start(t, c)

@@ -20,7 +20,8 @@ import (
 //   - What was never settled is delivered again, to this consumer's successor or another one.
 //   - Both obey ctx soon, as the consumer's shutdown waits for them.
 //
-// What else a source can do it says by implementing [Parallel], [Leaser], [Lagger], [LossCounter], [DeadKeeper] or [Closer].
+// What else a source can do it says by implementing [Parallel], [Leaser], [Lagger], [LossCounter], [GapCounter],
+// [DeadKeeper] or [Closer].
 type Source interface {
 	Receive(ctx context.Context, credit Credit) ([]Raw, error)
 	Settle(ctx context.Context, outcomes []Outcome) error
@@ -128,6 +129,18 @@ type Lagger interface {
 type LossCounter interface {
 	// Lost counts them since the start. It doesn't block and is safe for concurrent use.
 	Lost() int64
+}
+
+// GapCounter is a Source that notices when messages may have been lost, and can't know how many.
+type GapCounter interface {
+	// Gaps counts such times since the start, and tells of the last one. It doesn't block and is safe for concurrent use.
+	Gaps() (count int64, last Gap)
+}
+
+// Gap is a time of which nobody knows whether messages were lost.
+type Gap struct {
+	At     time.Time `json:"at"` // when it was noticed
+	Reason string    `json:"reason"`
 }
 
 // DeadKeeper is a Source that keeps what is settled as Dead. For any other, Config.DeadLetter is required.

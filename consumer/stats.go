@@ -4,6 +4,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/upbeat-go/upbeat/internal/latency"
 )
 
 // Stats is a snapshot of a consumer.
@@ -40,6 +42,10 @@ type Stats struct {
 	Dead uint64 `json:"dead"`
 	// Lost is how many messages were lost before they could be delivered, as far as the source knows.
 	Lost int64 `json:"lost"`
+	// Gaps is how many times messages may have been lost besides, nobody knows how many, and LastGap the last one: a server that has forgotten
+	// what it was told, a subscription that was down.
+	Gaps    int64 `json:"gaps"`
+	LastGap Gap   `json:"last_gap,omitzero"`
 	// LeasesLost is how many messages somebody else was given while they were held here.
 	LeasesLost uint64 `json:"leases_lost"`
 	// Lag is how many messages wait at the source, some seconds ago; -1 if that is unknown.
@@ -55,22 +61,26 @@ type Percentiles struct {
 	P99 float64 `json:"p99_seconds"`
 }
 
-func (r *recently) percentiles() Percentiles {
-	d := r.distribution(time.Now())
-	return Percentiles{P50: d.quantile(0.5).Seconds(), P95: d.quantile(0.95).Seconds(), P99: d.quantile(0.99).Seconds()}
+func percentilesOf(r *latency.Recent, now time.Duration) Percentiles {
+	p50, p95, p99 := r.Percentiles(now)
+	return Percentiles{P50: p50.Seconds(), P95: p95.Seconds(), P99: p99.Seconds()}
 }
 
 // Stats returns how the consumer is doing. It doesn't block.
 func (c *Consumer[T]) Stats() Stats {
 	inFlight := c.budget.inFlight()
 	s := c.tally.stats()
-	s.Latency, s.Handling = c.tally.latency.percentiles(), c.tally.handling.percentiles()
+	now := time.Since(c.tally.made)
+	s.Latency, s.Handling = percentilesOf(&c.tally.latency, now), percentilesOf(&c.tally.handling, now)
 	s.InFlight, s.InFlightBytes = inFlight.Count, inFlight.Bytes
 	s.Concurrency, s.Active = c.crew.size(), len(c.handling())
 	s.Paused = c.paused.Load()
 	s.Outage = c.outage.on.Load()
 	if l, ok := c.src.(LossCounter); ok {
 		s.Lost = l.Lost()
+	}
+	if g, ok := c.src.(GapCounter); ok {
+		s.Gaps, s.LastGap = g.Gaps()
 	}
 	return s
 }
@@ -79,8 +89,9 @@ func (c *Consumer[T]) Stats() Stats {
 type tally struct {
 	lag        atomic.Int64
 	leasesLost atomic.Uint64
-	latency    *recently
-	handling   *recently
+	made       time.Time
+	latency    latency.Recent
+	handling   latency.Recent
 
 	mu                               sync.Mutex
 	begun                            time.Time
@@ -118,7 +129,7 @@ func (t *tally) count(outcomes []Outcome) {
 		t.last = now
 		switch o.Kind {
 		case Ack:
-			t.latency.record(now.Sub(o.At), now)
+			t.latency.Record(now.Sub(o.At), now.Sub(t.made))
 			continue
 		case Retry:
 			t.retried++

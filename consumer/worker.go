@@ -125,7 +125,7 @@ func (w *worker[T]) call(ctx context.Context, unit []*Message[T]) error {
 	err := w.c.invoke(w.begin(ctx, unit), unit)
 	w.finish()
 	now := time.Now()
-	w.c.tally.handling.record(now.Sub(begun), now)
+	w.c.tally.handling.Record(now.Sub(begun), now.Sub(w.c.tally.made))
 	if err == nil && !slices.ContainsFunc(unit, func(m *Message[T]) bool { return m.err == nil }) {
 		err = unit[0].err // all were marked: the call as a whole failed
 	}

@@ -16,9 +16,7 @@ func (q *Queue[T, R]) Cancel(id string) bool {
 
 // cancel stops a task for the reason that cause tells.
 func (q *Queue[T, R]) cancel(t *Ticket[R], cause error) bool {
-	s := q.shards[t.shard]
-	s.out.Lock()
-	t.mu.Lock()
+	s := q.lockShardOf(t)
 	before, ctx := t.state, t.context
 	switch before {
 	case ended, accepting:
@@ -55,6 +53,22 @@ func (q *Queue[T, R]) cancel(t *Ticket[R], cause error) bool {
 	q.conclude(t, outcomeOf(cause), none, cause)
 	q.wake()
 	return true
+}
+
+// lockShardOf locks the out side of the ticket's shard, and the ticket.
+func (q *Queue[T, R]) lockShardOf(t *Ticket[R]) *shard[T, R] {
+	for {
+		t.mu.Lock()
+		s := q.shards[t.shard]
+		t.mu.Unlock()
+		s.out.Lock()
+		t.mu.Lock()
+		if q.shards[t.shard] == s {
+			return s
+		}
+		t.mu.Unlock() // a guest that went home meanwhile
+		s.out.Unlock()
+	}
 }
 
 // outcomeOf says how a task has ended that was stopped for that cause.

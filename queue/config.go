@@ -25,8 +25,8 @@ type Config struct {
 	// wait for others. For handlers which compute, a small multiple of GOMAXPROCS is enough.
 	Concurrency int
 
-	// RoundRobin has jobs with an ID but no Key take turns over the shards, as anonymous ones do, instead of going where
-	// the hash of the ID says. Those with a Key always go by its hash.
+	// RoundRobin has jobs with an ID but no Key take turns over the shards, as anonymous ones do (those of Go 16 at a time, each processor
+	// by itself), instead of going where the hash of the ID says. Those with a Key always go by its hash.
 	RoundRobin bool
 
 	// Retry says how tasks that fail are tried again. By default they are not.

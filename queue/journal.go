@@ -57,13 +57,26 @@ func (l *ledger[T, R]) pauseLocked(t *Ticket[R], attempts int, err error) {
 	})
 }
 
-// end notes a task's outcome. What a drain has stopped has none: it is left for the next who asks.
+// end notes a task's outcome. What a drain has kept from one has none: it is left for the next who asks.
 func (l *ledger[T, R]) end(t *Ticket[R], how outcome, result R, err error) {
 	q := l.q
-	unfinished := how == counted || how == superseded || how == failed && q.work.Err() != nil
-	if unfinished {
+	cut, more := false, false
+	if how == failed && q.work.Err() != nil {
+		cut = !IsPermanent(err) && t.context.seen() // perhaps it failed by itself: then it will do so again
+		more = !cut && !IsPermanent(err) && t.more.row.attemptsLeft(q.cfg.Retry.Attempts)
+	}
+	if cut || more || how == counted || how == superseded {
 		q.idsOf(t.id).leave(t)
-		l.change(t, func(r *row) { r.lost = r.lost || how == superseded; r.request.Status = StatusQueued })
+		l.change(t, func(r *row) {
+			r.lost = r.lost || how == superseded
+			r.request.Status = StatusQueued
+			if cut { // it isn't held against it
+				r.request.Attempts--
+			}
+			if more {
+				r.request.Error = err.Error()
+			}
+		})
 		return
 	}
 	var text []byte

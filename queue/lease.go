@@ -66,8 +66,9 @@ func (l *ledger[T, R]) renew(ctx context.Context) error {
 
 // takeOverSoon takes over what others have left, and says whether there may be more of it than there was room for.
 func (l *ledger[T, R]) takeOverSoon(ctx context.Context) (more bool) {
+	l.sendHome()
 	if l.q.draining.Load() || l.outage.Load() {
-		return false
+		return len(l.guests) > 0
 	}
 	call, cancel := context.WithTimeout(ctx, trackerPatience)
 	defer cancel()
@@ -78,7 +79,7 @@ func (l *ledger[T, R]) takeOverSoon(ctx context.Context) (more bool) {
 	if err != nil && ctx.Err() == nil {
 		l.q.cfg.Logger.Warn("queue: nothing taken over", "queue", l.q.cfg.Name, "error", err)
 	}
-	return more
+	return more || len(l.guests) > 0
 }
 
 func (l *ledger[T, R]) hold(ctx context.Context) error {
@@ -113,75 +114,68 @@ func (l *ledger[T, R]) rewriteAll() {
 // takeOver takes what others have left unfinished, as much as there is room for.
 func (l *ledger[T, R]) takeOver(ctx context.Context) (more bool, err error) {
 	for {
-		places := l.q.reserveAll(commitSize)
-		n := 0
-		for _, p := range places {
-			n += p
+		places, n := l.q.reserveAll(commitSize)
+		last := n == 0
+		if n > 0 && len(l.left) == 0 {
+			l.left, err = l.tracker.Unfinished(ctx, l.q.cfg.Name, l.owner, n) // perhaps more than n, if an answer was lost
+			last = len(l.left) < n
 		}
-		var left []TrackedRequest
-		if n > 0 {
-			left, err = l.tracker.Unfinished(ctx, l.q.cfg.Name, l.owner, n)
-		}
-		for i := range left {
-			l.recover(&left[i], places)
+		for ; n > 0 && len(l.left) > 0; l.left = l.left[1:] {
+			n -= l.recover(&l.left[0], places)
 		}
 		for i, p := range places {
 			l.q.shards[i].release(p)
 		}
 		l.q.tellEnd()
-		if err != nil || len(left) < n || n == 0 {
+		if err != nil || last {
 			return err == nil && n == 0, err
 		}
 	}
 }
 
-// reserveAll keeps up to n places, spread over the shards. What a shard holds beyond its capacity is taken off.
-func (q *Queue[T, R]) reserveAll(n int) []int {
-	places := make([]int, len(q.shards))
-	beyond := 0
+// reserveAll keeps up to n places, or one in each shard, and returns how many in which.
+func (q *Queue[T, R]) reserveAll(n int) (places []int, total int) {
+	places = make([]int, len(q.shards))
 	for i, s := range q.shards {
 		places[i], _ = s.reserve(max(1, n/len(q.shards))) // none once it is closed
-		beyond += max(0, s.depth()-s.capacity)
+		total += places[i]
 	}
-	for i, s := range q.shards {
-		back := min(beyond, places[i])
-		s.release(back)
-		places[i] -= back
-		beyond -= back
-	}
-	return places
+	return places, total
 }
 
-// recover puts a job in line that another process, or this one in an earlier life, has accepted. It takes the place of one of places.
-func (l *ledger[T, R]) recover(r *TrackedRequest, places []int) {
+// recover puts a job in line that another process, or this one in an earlier life, has accepted. It takes one of places, of which there is one, and returns how
+// many it has taken.
+func (l *ledger[T, R]) recover(r *TrackedRequest, places []int) int {
 	q := l.q
 	e, err := l.restore(r)
 	t := e.ticket
 	from := slices.IndexFunc(places, func(p int) bool { return p > 0 })
+	home := from
+	if r.Key != "" { // its shard is given
+		home = q.hash(r.Key)
+	}
+	if places[home] > 0 {
+		from = home
+	}
 	t.shard = int32(from)
-	if r.Key != "" { // its shard is given: if that is full, another gives up a place
-		t.shard = int32(q.hash(r.Key))
-	}
 	if known, _ := q.idsOf(r.ID).join(t, func() error { return nil }); known != t {
-		return // it is here already
+		return 0 // it is here already
 	}
-	if places[t.shard] == 0 {
-		q.shards[t.shard].reserveAnyway()
-		q.shards[from].release(1)
-		places[from]--
-	} else {
-		places[t.shard]--
-	}
+	places[from]--
 	l.count.recovered.Add(1)
-	if err != nil {
+	switch {
+	case err != nil:
 		t.state = ended
 		close(t.more.row.accepted)
 		var none R
 		q.conclude(t, failed, none, err)
 		l.giveUp(t)
-		return
+	case from != home || l.hasGuestsOf(home):
+		l.lodge(&e, r.Key, home)
+	default:
+		l.admit(&e)
 	}
-	l.admit(&e)
+	return 1
 }
 
 // restore makes of a request what it was. The attempt that was cut short isn't held against it.
@@ -198,7 +192,7 @@ func (l *ledger[T, R]) restore(r *TrackedRequest) (e entry[T, R], err error) {
 		tried--
 	}
 	e = entry[T, R]{ticket: t, queued: l.q.now(), priority: int16(min(maxPriority, max(-maxPriority, r.Priority)))}
-	e.attempt = uint16(max(0, min(tried, l.q.cfg.Retry.Attempts-1)))
+	e.attempt, e.attempts = uint16(max(0, min(tried, maxAttempts))), uint16(max(0, min(r.MaxAttempts, maxAttempts)))
 	if err := json.Unmarshal(r.Payload, &e.payload); err != nil {
 		return e, fmt.Errorf("queue: the payload of %q can't be read: %w", r.ID, err)
 	}
@@ -221,12 +215,7 @@ func (l *ledger[T, R]) lookForUnknown(ctx context.Context) error {
 		}
 		ours := found && !final(r.Status) && r.Owner == l.owner
 		if ours && l.q.idsOf(id).find(id) == nil {
-			first, _ := l.q.route(id, r.Key)
-			l.q.shards[first].reserveAnyway()
-			places := make([]int, len(l.q.shards))
-			places[first] = 1
-			l.recover(&r, places)
-			l.q.shards[first].release(places[first])
+			l.left = append(l.left, r)
 		}
 		l.mu.Lock()
 		if l.unknown[id]++; found || l.unknown[id] > unknownLooks {

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -25,6 +26,10 @@ type ledger[T, R any] struct {
 	written    chan struct{}   // tells the journal of the first that is dirty
 	background context.Context // ended by Run
 
+	// Only run has to do with these.
+	left   []TrackedRequest // handed over to us, and not in any shard yet
+	guests []guest[R]
+
 	held   atomic.Bool // a lease was got
 	outage atomic.Bool
 	count  struct{ accepted, untracked, recovered, refused atomic.Int64 }
@@ -39,6 +44,11 @@ type row struct {
 	lost     bool           // somebody else's
 	accepted chan struct{}  // closed once it is known whether the job was accepted
 	refused  error          // valid once accepted is closed: why it wasn't
+}
+
+// attemptsLeft says whether the attempt in hand is not the last one. Only its worker may ask.
+func (r *row) attemptsLeft(configured int) bool {
+	return r.request.Attempts < cmp.Or(r.request.MaxAttempts, configured)
 }
 
 // acceptance is a job that is being accepted.
@@ -160,7 +170,7 @@ func (l *ledger[T, R]) prepare(job *Job[T]) (*acceptance[T, R], error) {
 	}
 	now := time.Now()
 	request := TrackedRequest{
-		Queue: l.q.cfg.Name, ID: id, Key: job.Key, Priority: job.Priority, Deadline: job.Deadline,
+		Queue: l.q.cfg.Name, ID: id, Key: job.Key, Priority: job.Priority, MaxAttempts: job.Attempts, Deadline: job.Deadline,
 		Status: StatusQueued, Created: now, Queued: now, Worker: l.owner,
 	}
 	t := &Ticket[R]{id: id, queue: l.q, state: accepting}
@@ -196,18 +206,23 @@ func (l *ledger[T, R]) admit(e *entry[T, R]) {
 	t.mu.Unlock()
 	close(t.more.row.accepted)
 	if err := q.shards[t.shard].push(e, t.more.row.request.Key, true, q.clock); err != nil { // the drain has given up meanwhile
-		var none R
-		t.mu.Lock()
-		before := t.state
-		t.state = ended
-		t.mu.Unlock()
-		if before != ended {
-			q.conclude(t, counted, none, errDropped)
-		}
+		l.dropped(t)
 		return
 	}
 	q.limit(t)
 	q.wake()
+}
+
+// dropped tells that a job came too late.
+func (l *ledger[T, R]) dropped(t *Ticket[R]) {
+	var none R
+	t.mu.Lock()
+	before := t.state
+	t.state = ended
+	t.mu.Unlock()
+	if before != ended {
+		l.q.conclude(t, counted, none, errDropped)
+	}
 }
 
 // refuse gives back what a job that is not accepted was given.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/upbeat-go/upbeat/internal/testserver"
 	"github.com/upbeat-go/upbeat/queue"
 )
 
@@ -240,6 +241,8 @@ func TestQueue_GoAllocatesNothing(t *testing.T) {
 	}
 	submit()
 	perJob := testing.AllocsPerRun(50, submit) / 1000
-	require.Less(t, perJob, 0.05)
+	if !testserver.Race { // which has a sync.Pool forget at random
+		require.Less(t, perJob, 0.05)
+	}
 	require.NoError(t, stop())
 }

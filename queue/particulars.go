@@ -53,6 +53,13 @@ func (c *taskContext) stopLocked(cause error) {
 	}
 }
 
+// seen says whether anybody has looked at it: who hasn't can't have been stopped by it.
+func (c *taskContext) seen() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.inner != nil
+}
+
 // stop cancels it with a cause.
 func (c *taskContext) stop(cause error) {
 	c.mu.Lock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"hash/maphash"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -24,6 +25,7 @@ type Queue[T, R any] struct {
 
 	_          [64]byte
 	turn       atomic.Uint32
+	turns      sync.Pool // of *turn
 	_          [64]byte
 	duplicates atomic.Int64
 	room       room

@@ -194,9 +194,15 @@ func TestQueue_RoundRobin(t *testing.T) {
 	t.Parallel()
 	q := newQueue(t, echo, queue.Config{Shards: 4})
 	for range 40 {
-		require.NoError(t, q.Go(queue.Job[int]{}))
+		mustSubmit(t, q, queue.Job[int]{})
 	}
 	require.Equal(t, []int{10, 10, 10, 10}, q.Stats().Depths)
+	for range 4000 {
+		require.NoError(t, q.Go(queue.Job[int]{}))
+	}
+	for _, depth := range q.Stats().Depths { // each processor goes round by itself, in turns of 16
+		require.InDelta(t, 1010, depth, 100)
+	}
 }
 
 func TestQueue_SubmitAfterContextEnded(t *testing.T) {

@@ -50,7 +50,13 @@ func IsPermanent(err error) bool {
 // attempt is a task that waits for its next one.
 type attempt[T, R any] struct {
 	entry entry[T, R]
-	timer *time.Timer
+	timer *time.Timer // nil of a guest
+}
+
+func (a *attempt[T, R]) stop() {
+	if a.timer != nil {
+		a.timer.Stop()
+	}
 }
 
 // attempts is how often a job may be tried.
@@ -101,12 +107,16 @@ func (q *Queue[T, R]) delay(s *shard[T, R], e *entry[T, R], b *book, pause time.
 	if t.more != nil && t.more.row != nil {
 		q.ledger.pauseLocked(t, int(e.attempt), err)
 	}
+	s.setAsideLocked(t, &attempt[T, R]{entry: *e, timer: time.AfterFunc(pause, func() { q.tryAgain(t) })})
+	s.in.held++
+	return true
+}
+
+func (s *shard[T, R]) setAsideLocked(t *Ticket[R], a *attempt[T, R]) {
 	if s.in.delayed == nil {
 		s.in.delayed = make(map[*Ticket[R]]*attempt[T, R])
 	}
-	s.in.delayed[t] = &attempt[T, R]{entry: *e, timer: time.AfterFunc(pause, func() { q.tryAgain(t) })}
-	s.in.held++
-	return true
+	s.in.delayed[t] = a
 }
 
 // tryAgain puts a task in line for its next attempt.
@@ -138,6 +148,6 @@ func (s *shard[T, R]) forgetLocked(t *Ticket[R]) {
 	delete(s.in.delayed, t)
 	s.in.held--
 	s.in.Unlock()
-	a.timer.Stop()
+	a.stop()
 	s.advanceLocked(a.entry.lane)
 }

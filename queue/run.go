@@ -131,7 +131,7 @@ func (s *shard[T, R]) drop() (tickets []*Ticket[R], n int) {
 		l.last = nil
 	}
 	for t, a := range s.in.delayed {
-		a.timer.Stop()
+		a.stop()
 		drop(t)
 		s.in.held--
 	}

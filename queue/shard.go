@@ -20,7 +20,7 @@ type shard[T, R any] struct {
 	in struct {
 		sync.Mutex
 		lined   int64 // jobs that ever got in line
-		held    int64 // jobs in lanes, between attempts or being accepted by the tracker: they have a place, but aren't in line
+		held    int64 // jobs in lanes, between attempts, guests, or being accepted by the tracker: they have a place, but aren't in line
 		seen    int64 // out.taken + out.dead, as it was when the shard looked full
 		timed   int   // how many more jobs to read the clock for in this second
 		some    bool  // as has
@@ -210,13 +210,18 @@ func (s *shard[T, R]) push(e *entry[T, R], key string, reserved bool, clock func
 	case s.roomLocked() <= 0:
 		return ErrFull
 	}
+	s.enterLocked(e, key, clock)
+	return nil
+}
+
+// enterLocked puts a job in line, or behind others with its key. If it has a priority, out is locked, too.
+func (s *shard[T, R]) enterLocked(e *entry[T, R], key string, clock func() time.Duration) {
 	s.stampLocked(e, clock)
 	if key != "" && s.in.lanes.enter(key, e) {
 		s.in.held++
 	} else {
 		s.lineUpLocked(e)
 	}
-	return nil
 }
 
 // lineUpLocked puts a job in line. If it has a priority, out is locked, too.
@@ -256,13 +261,6 @@ func (s *shard[T, R]) reserve(n int) (int, error) {
 	n = max(0, min(n, s.roomLocked()))
 	s.in.held += int64(n)
 	return n, nil
-}
-
-// reserveAnyway keeps a place whether there is room or not.
-func (s *shard[T, R]) reserveAnyway() {
-	s.in.Lock()
-	defer s.in.Unlock()
-	s.in.held++
 }
 
 // release gives back places that were reserved.

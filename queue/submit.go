@@ -28,7 +28,7 @@ func (q *Queue[T, R]) Submit(ctx context.Context, job Job[T]) (*Ticket[R], error
 // job's ID is that of an unfinished one, Go returns nil. With a tracker it waits until the job is stored.
 func (q *Queue[T, R]) Go(job Job[T]) error {
 	if job.ID == "" && job.Key == "" && job.Priority|job.Attempts == 0 && job.Deadline.IsZero() && q.ledger == nil {
-		if s := q.shards[q.turn.Add(1)%uint32(len(q.shards))]; s.pushPlain(&job.Payload, q.clock) {
+		if q.pushPlain(&job.Payload) {
 			q.wake()
 			return nil
 		}
@@ -79,6 +79,23 @@ func (q *Queue[T, R]) accept(ctx context.Context, job *Job[T], wanted bool) (*Ti
 	}
 	q.wake()
 	return nil, nil
+}
+
+// turn is a processor's: the shard that is given its jobs, and how many more of them. So processors seldom meet at a shard, or at the count of turns.
+type turn struct{ at, left uint32 }
+
+func (q *Queue[T, R]) pushPlain(payload *T) bool {
+	t, _ := q.turns.Get().(*turn)
+	if t == nil {
+		t = new(turn)
+	}
+	if t.left == 0 {
+		t.at, t.left = q.turn.Add(1)%uint32(len(q.shards)), stretch
+	}
+	t.left--
+	pushed := q.shards[t.at].pushPlain(payload, q.clock)
+	q.turns.Put(t)
+	return pushed
 }
 
 func (q *Queue[T, R]) acceptTicket(job *Job[T], e *entry[T, R]) (ticket *Ticket[R], err error) {

@@ -14,7 +14,7 @@ type Ticket[R any] struct {
 	queue canceller[R]
 
 	mu       sync.Mutex
-	shard    int32 // fixed once the job has been routed
+	shard    int32 // fixed once the job is in line
 	state    state
 	resolved bool
 	result   R
@@ -36,7 +36,7 @@ type state uint8
 const (
 	waiting state = iota
 	running
-	delayed   // between two attempts
+	delayed   // between two attempts, or a guest
 	ended     // its outcome is settled, if not yet told
 	accepting // the tracker hasn't stored it yet
 )

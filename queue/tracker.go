@@ -20,8 +20,8 @@ type Tracker interface {
 	// already, as stored. After an error none is known to be stored; accepting the same again is safe.
 	Accept(ctx context.Context, owner string, requests []TrackedRequest) (known []TrackedRequest, err error)
 
-	// Transition writes the newest state of requests that owner holds and that are not finished: all but payload, key and
-	// the time of creation. superseded are the IDs that owner doesn't hold, or that are finished with another outcome; those
+	// Transition writes the newest state of requests that owner holds and that are not finished: all but payload, key,
+	// MaxAttempts and the time of creation. superseded are the IDs that owner doesn't hold, or that are finished with another outcome; those
 	// are not touched. Repeating a call is safe.
 	Transition(ctx context.Context, owner string, requests []TrackedRequest) (superseded []string, err error)
 
@@ -50,24 +50,25 @@ const (
 
 // TrackedRequest is a job as the tracker keeps it. Payload and Result are JSON.
 type TrackedRequest = struct {
-	Queue      string        `json:"queue"`
-	ID         string        `json:"id"`
-	Key        string        `json:"key,omitempty"`
-	Priority   int           `json:"priority,omitempty"`
-	Deadline   time.Time     `json:"deadline,omitzero"`
-	Payload    []byte        `json:"payload,omitempty"`
-	Status     string        `json:"status"`
-	Worker     string        `json:"worker,omitempty"`
-	Attempts   int           `json:"attempts"`
-	Created    time.Time     `json:"created_at"`
-	Queued     time.Time     `json:"queued_at,omitzero"`
-	Started    time.Time     `json:"started_at,omitzero"`
-	Completed  time.Time     `json:"completed_at,omitzero"`
-	Processing time.Duration `json:"processing_ns,omitempty"`
-	Steps      []StepRecord  `json:"steps,omitempty"`
-	Result     []byte        `json:"result,omitempty"`
-	Error      string        `json:"error,omitempty"`
-	Owner      string        `json:"owner,omitempty"`
+	Queue       string        `json:"queue"`
+	ID          string        `json:"id"`
+	Key         string        `json:"key,omitempty"`
+	Priority    int           `json:"priority,omitempty"`
+	Deadline    time.Time     `json:"deadline,omitzero"`
+	Payload     []byte        `json:"payload,omitempty"`
+	Status      string        `json:"status"`
+	Worker      string        `json:"worker,omitempty"`
+	Attempts    int           `json:"attempts"`
+	MaxAttempts int           `json:"max_attempts,omitempty"` // Job.Attempts
+	Created     time.Time     `json:"created_at"`
+	Queued      time.Time     `json:"queued_at,omitzero"`
+	Started     time.Time     `json:"started_at,omitzero"`
+	Completed   time.Time     `json:"completed_at,omitzero"`
+	Processing  time.Duration `json:"processing_ns,omitempty"`
+	Steps       []StepRecord  `json:"steps,omitempty"`
+	Result      []byte        `json:"result,omitempty"`
+	Error       string        `json:"error,omitempty"`
+	Owner       string        `json:"owner,omitempty"`
 }
 
 // StepRecord is one step of a task, see [Step].

@@ -25,24 +25,25 @@ const (
 // the names and errors of steps, are made storable where they aren't. Times are of the years 1 to 9999, kept to the
 // microsecond, and come back in UTC.
 type Request = struct {
-	Queue      string        `json:"queue"`
-	ID         string        `json:"id"`
-	Key        string        `json:"key,omitempty"`
-	Priority   int           `json:"priority,omitempty"`
-	Deadline   time.Time     `json:"deadline,omitzero"`
-	Payload    []byte        `json:"payload,omitempty"` // any bytes
-	Status     string        `json:"status"`            // one of RequestQueued to RequestCancelled
-	Worker     string        `json:"worker,omitempty"`
-	Attempts   int           `json:"attempts"`
-	Created    time.Time     `json:"created_at"`
-	Queued     time.Time     `json:"queued_at,omitzero"`
-	Started    time.Time     `json:"started_at,omitzero"`
-	Completed  time.Time     `json:"completed_at,omitzero"`
-	Processing time.Duration `json:"processing_ns,omitempty"`
-	Steps      []Step        `json:"steps,omitempty"`
-	Result     []byte        `json:"result,omitempty"` // any bytes
-	Error      string        `json:"error,omitempty"`
-	Owner      string        `json:"owner,omitempty"` // set by the store
+	Queue       string        `json:"queue"`
+	ID          string        `json:"id"`
+	Key         string        `json:"key,omitempty"`
+	Priority    int           `json:"priority,omitempty"`
+	Deadline    time.Time     `json:"deadline,omitzero"`
+	Payload     []byte        `json:"payload,omitempty"` // any bytes
+	Status      string        `json:"status"`            // one of RequestQueued to RequestCancelled
+	Worker      string        `json:"worker,omitempty"`
+	Attempts    int           `json:"attempts"`
+	MaxAttempts int           `json:"max_attempts,omitempty"` // how often it is tried; 0 as the queue is configured
+	Created     time.Time     `json:"created_at"`
+	Queued      time.Time     `json:"queued_at,omitzero"`
+	Started     time.Time     `json:"started_at,omitzero"`
+	Completed   time.Time     `json:"completed_at,omitzero"`
+	Processing  time.Duration `json:"processing_ns,omitempty"`
+	Steps       []Step        `json:"steps,omitempty"`
+	Result      []byte        `json:"result,omitempty"` // any bytes
+	Error       string        `json:"error,omitempty"`
+	Owner       string        `json:"owner,omitempty"` // set by the store
 }
 
 // Step is one step of a request's work.

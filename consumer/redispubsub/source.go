@@ -43,6 +43,7 @@ var (
 	_ consumer.Source      = (*Source)(nil)
 	_ consumer.Lagger      = (*Source)(nil)
 	_ consumer.LossCounter = (*Source)(nil)
+	_ consumer.GapCounter  = (*Source)(nil)
 	_ consumer.Closer      = (*Source)(nil)
 )
 

@@ -1,10 +1,12 @@
 package redispubsub
 
 import (
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/upbeat-go/upbeat/consumer"
 	"github.com/upbeat-go/upbeat/internal/redissub"
 )
 
@@ -35,6 +37,7 @@ type counts struct {
 
 	mu   sync.Mutex // guards what follows
 	gaps int64
+	gap  consumer.Gap // the last one
 	deaf time.Duration
 	told time.Time // when deafness was last logged; zero while there is none
 }
@@ -54,6 +57,14 @@ func (s *Source) Stats() Stats {
 func (s *Source) Lost() int64 {
 	c := &s.counts
 	return c.dropped.Load() + c.omitted.Load() + c.missed.Load()
+}
+
+// Gaps is how many times of deafness are over.
+func (s *Source) Gaps() (count int64, last consumer.Gap) {
+	c := &s.counts
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.gaps, c.gap
 }
 
 // reminder is how often deafness that goes on is logged again.
@@ -80,6 +91,7 @@ func (s *Source) up(g redissub.Gap) {
 	if !first {
 		c.gaps++
 		c.deaf += g.Until.Sub(g.Since)
+		c.gap = consumer.Gap{At: g.Until, Reason: fmt.Sprintf("nothing was heard for %s: %v", g.Until.Sub(g.Since).Round(time.Millisecond), g.Why)}
 	}
 	c.mu.Unlock()
 	if first {

@@ -46,12 +46,19 @@
 //     is "{<stream>}:dead", which lies on the same node, unless the stream's name has a hash tag of its own. Nothing trims that stream.
 //   - When the group is gone (after a flush, or a failover to a replica that didn't know it) it is made again at the lowest entry that
 //     this consumer doesn't know to be settled, less two leases for what others held: entries are delivered twice rather than not at all.
+//   - What the server has lost is told: entries that were delivered once and aren't there any more are counted in consumer.Stats.Lost, and where
+//     it may have forgotten some that nobody had read, that is one of consumer.Stats.Gaps, with its reason. The sign of it is that the last
+//     entry that was delivered isn't in the stream any more, when the group was gone or went back.
 //
 // # What it does not
 //
-// It trims nothing: [Trim] removes what every group has settled, and a MaxLen of the [Producer] what is too much. Entries that Redis trims (MAXLEN, MINID, XDEL) before they were handled are lost: they are counted in consumer.Stats.Lost where
-// somebody held them already. After a failover, Redis itself may have forgotten what was written last. When a reply is lost on the
-// way, its messages come again after a Lease.
+// It trims nothing: [Trim] removes what every group has settled, and a MaxLen of the [Producer] what is too much. Entries that Redis trims
+// (MAXLEN, MINID, XDEL) before they were handled are lost. When a reply is lost on the way, its messages come again after a Lease. An entry that
+// takes longer to cross the link than the client's ReadTimeout never arrives: it is asked for alone in the end, and then in vain, until the
+// link is better or the timeout longer.
+//
+// While a node of a cluster is down, what belongs to it waits to be settled, and so do the outcomes of the other streams until it is
+// back or replaced: they are handled in the meantime, up to Config.MaxInFlight of the consumer.
 //
 // # Requirements
 //

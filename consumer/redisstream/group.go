@@ -23,6 +23,7 @@ func (l *lane) ensureGroup(ctx context.Context) error {
 	err = l.src.rdb.XGroupCreateMkStream(ctx, l.stream, l.src.cfg.Group, start).Err()
 	switch {
 	case err == nil && again:
+		l.doubt = "the consumer group was gone"
 		l.src.cfg.Logger.Warn("redisstream: the consumer group was gone: made again, entries may be delivered twice",
 			"stream", l.stream, "group", l.src.cfg.Group, "from", start)
 	case err != nil && !redis.HasErrorPrefix(err, "BUSYGROUP"):
@@ -32,11 +33,25 @@ func (l *lane) ensureGroup(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if group != nil {
-		if id, ok := parseID(group.LastDeliveredID); ok {
-			l.ledger.delivered(id)
-		}
+	if group == nil {
+		return nil
 	}
+	id, ok := parseID(group.LastDeliveredID)
+	if !ok {
+		return nil
+	}
+	last, known := l.ledger.newest()
+	if known && id.compare(last) < 0 && l.doubt == "" {
+		l.doubt = "the consumer group went back to " + id.String()
+	}
+	if l.doubt != "" {
+		if err := l.lookForLosses(ctx, last); err != nil {
+			return err
+		}
+		l.doubt = ""
+		l.ledger.rewind(id)
+	}
+	l.ledger.delivered(id)
 	return nil
 }
 

@@ -21,15 +21,16 @@ func TestSource_GroupIsMadeAgain(t *testing.T) {
 	tests := map[string]struct {
 		lose func(t *testing.T, rdb *redis.Client, stream string)
 		want int // from which payload on the stream goes on
+		gaps int64
 	}{
 		"destroyed": {func(t *testing.T, rdb *redis.Client, stream string) {
 			t.Helper()
 			require.NoError(t, rdb.XGroupDestroy(t.Context(), stream, "group").Err())
-		}, 1},
+		}, 1, 0},
 		"flushed": {func(t *testing.T, rdb *redis.Client, _ string) {
 			t.Helper()
 			require.NoError(t, rdb.FlushAll(t.Context()).Err())
-		}, 101},
+		}, 101, 1},
 		"flushed, and older ids": {func(t *testing.T, rdb *redis.Client, stream string) {
 			t.Helper()
 			pipe := rdb.TxPipeline()
@@ -37,7 +38,7 @@ func TestSource_GroupIsMadeAgain(t *testing.T) {
 			pipe.XAdd(t.Context(), &redis.XAddArgs{Stream: stream, ID: "1-1", Values: []any{"payload", "101"}})
 			_, err := pipe.Exec(t.Context())
 			require.NoError(t, err)
-		}, 101},
+		}, 101, 1},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -50,7 +51,7 @@ func TestSource_GroupIsMadeAgain(t *testing.T) {
 			cfg.Logger = logger
 			var seen tally
 			release := make(chan struct{})
-			start(t, rdb, cfg, consumer.Config{}, func(_ context.Context, m *message) error {
+			c, _ := start(t, rdb, cfg, consumer.Config{}, func(_ context.Context, m *message) error {
 				if seen.add(m); string(m.Value) == "50" {
 					<-release
 				}
@@ -72,6 +73,7 @@ func TestSource_GroupIsMadeAgain(t *testing.T) {
 				require.Greater(t, seen.count("50"), 1, "what wasn't settled is delivered again")
 			}
 			require.Equal(t, 1, strings.Count(written(), "made again"))
+			require.Equal(t, tt.gaps, c.Stats().Gaps, "%+v", c.Stats().LastGap)
 		})
 	}
 }

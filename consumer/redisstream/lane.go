@@ -31,6 +31,7 @@ type lane struct {
 	conn     *redisblock.Conn
 	wire     wire
 	grouped  bool      // the group is there, as far as is known
+	doubt    string    // why entries may have been lost, until somebody has looked
 	resumed  bool      // what this consumer had held under the same name is taken up
 	resume   entryID   // from here on it isn't
 	cursor   string    // where the search for entries to be delivered again goes on

@@ -63,6 +63,34 @@ func (l *ledger) delivered(id entryID) {
 	}
 }
 
+// newest is the highest id that the group has delivered. It reports false if nothing is known.
+func (l *ledger) newest() (entryID, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.last, l.known
+}
+
+// rewind is for a server that has forgotten what was delivered after id.
+func (l *ledger) rewind(id entryID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.last = id
+}
+
+// waiting returns the ids of what was parked.
+func (l *ledger) waiting() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Collect(maps.Keys(l.parked))
+}
+
+// forget is for what was parked and isn't there any more.
+func (l *ledger) forget(id string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.parked, id)
+}
+
 // settle records that entries are no longer held.
 func (l *ledger) settle(entries []*entry) {
 	l.mu.Lock()

@@ -22,6 +22,7 @@ type Source struct {
 	idle  chan *lane // those that nobody reads from
 	shift *shift     // nil unless Config.Exclusive
 	lost  atomic.Int64
+	gaps  gaps
 	ended atomic.Bool // closed
 }
 
@@ -32,6 +33,7 @@ var (
 	_ consumer.Leaser      = (*Source)(nil)
 	_ consumer.Lagger      = (*Source)(nil)
 	_ consumer.LossCounter = (*Source)(nil)
+	_ consumer.GapCounter  = (*Source)(nil)
 	_ consumer.DeadKeeper  = (*Source)(nil)
 	_ consumer.Closer      = (*Source)(nil)
 )
@@ -139,7 +141,7 @@ func (s *Source) Extend(ctx context.Context) (lost []string, err error) {
 }
 
 // Lag is the number of entries that were not delivered to the group yet. It is unknown (-1) before Redis 7, and after entries in the
-// middle of a stream were deleted.
+// middle of a stream were deleted. Where it isn't zero it may be too high after failovers: Redis before 7.4 doesn't tell its replicas all of it.
 func (s *Source) Lag(ctx context.Context) (int64, error) {
 	total := int64(0)
 	for _, l := range s.lanes {
@@ -151,6 +153,15 @@ func (s *Source) Lag(ctx context.Context) (int64, error) {
 			return -1, nil
 		case group.Lag == 0 && group.EntriesRead == 0 && group.LastDeliveredID != "0-0":
 			return -1, nil // an old server, that has neither number
+		}
+		if group.Lag > 0 {
+			next, err := s.rdb.XRangeN(ctx, l.stream, "("+group.LastDeliveredID, "+", 1).Result()
+			if err != nil {
+				return 0, fmt.Errorf("look at the stream: %w", err)
+			}
+			if len(next) == 0 {
+				continue // before Redis 7.4 the number of a new master may be too high for ever: https://github.com/redis/redis/pull/12898
+			}
 		}
 		total += group.Lag
 	}

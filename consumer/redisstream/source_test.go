@@ -257,6 +257,14 @@ func TestSource_KnowsItsLag(t *testing.T) {
 	lag, err = src.Lag(t.Context())
 	require.NoError(t, err)
 	require.EqualValues(t, 20, lag)
+	// As after failovers: https://github.com/redis/redis/pull/12898.
+	require.NoError(t, rdb.Do(t.Context(), "xgroup", "setid", stream, "group", "$", "entriesread", 10).Err())
+	groups, err := rdb.XInfoGroups(t.Context(), stream).Result()
+	require.NoError(t, err)
+	require.EqualValues(t, 20, groups[0].Lag)
+	lag, err = src.Lag(t.Context())
+	require.NoError(t, err)
+	require.Zero(t, lag)
 	require.NoError(t, src.Close(t.Context()))
 }
 

@@ -258,12 +258,16 @@ func (w *world) backlog() (waiting, pending int64) {
 	if err != nil || len(groups) == 0 {
 		return -1, -1
 	}
+	most := int64(1_000_000)
 	if groups[0].Lag >= 0 {
-		return groups[0].Lag + groups[0].Pending, groups[0].Pending
+		most = 1 // that there is something: Redis before 7.4 may be wrong about that after failovers
 	}
-	entries, err := w.rdb.XRangeN(w.t.Context(), w.stream, "("+groups[0].LastDeliveredID, "+", 1_000_000).Result()
-	if err != nil {
+	entries, err := w.rdb.XRangeN(w.t.Context(), w.stream, "("+groups[0].LastDeliveredID, "+", most).Result()
+	switch {
+	case err != nil:
 		return -1, -1
+	case most == 1 && len(entries) == 1:
+		return groups[0].Lag + groups[0].Pending, groups[0].Pending
 	}
 	return int64(len(entries)) + groups[0].Pending, groups[0].Pending
 }
@@ -271,6 +275,17 @@ func (w *world) backlog() (waiting, pending int64) {
 // drained waits until the group has handled everything, and the programs hold nothing: of that, Redis may have forgotten.
 func (w *world) drained(programs ...*program) {
 	w.t.Helper()
+	done := false
+	defer func() {
+		if done {
+			return
+		}
+		for _, p := range programs {
+			w.t.Logf("in flight: %d", p.stats().Consumer.InFlight)
+		}
+		groups, err := w.rdb.XInfoGroups(context.Background(), w.stream).Result()
+		w.t.Logf("group: %+v, %v", groups, err)
+	}()
 	w.await("for all to be handled", func() bool {
 		for _, p := range programs {
 			if p.stats().Consumer.InFlight > 0 {
@@ -280,6 +295,7 @@ func (w *world) drained(programs ...*program) {
 		waiting, _ := w.backlog()
 		return waiting == 0
 	}, programs...)
+	done = true
 }
 
 // stored is what the database has: the service by the ID of the message, each of which is there once.

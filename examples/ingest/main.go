@@ -89,9 +89,10 @@ func parseOptions(args []string, getenv func(string) string) (o options, err err
 	fs.SetOutput(io.Discard)
 	url := fs.String("redis", "", "`URL` of a Redis, redis://… or rediss://… (default: what the environment says, REDIS_URL and others)")
 	fs.StringVar(&o.database, "database", "", "`URL` of a Postgres, postgres://…, or path of a SQLite file (default: $DATABASE_URL)")
+	o.since = 30 * 24 * time.Hour
 	if len(args) > 0 && args[0] == "dead" {
 		o.args, args = []string{"dead"}, args[1:]
-		fs.DurationVar(&o.since, "since", 30*24*time.Hour, "how old a message may be, such as `24h`")
+		fs.DurationVar(&o.since, "since", o.since, "how old a message may be, such as `24h`")
 	} else {
 		fs.StringVar(&o.stream, "stream", "health:messages", "`name` of the stream")
 		fs.StringVar(&o.group, "group", "ingest", "`name` of the consumer group: all processes with the same one share the work")

@@ -84,6 +84,7 @@ func TestFault_RedisForgets(t *testing.T) {
 			require.EqualValues(t, unread, len(w.missing(services)))
 			require.EqualValues(t, int64(len(w.confirmed()))-unread, len(services))
 			require.Contains(t, p.stderr.String(), "the consumer group was gone")
+			require.EqualValues(t, 1, p.stats().Consumer.Gaps, "what nobody had read is told of")
 			p.stop()
 		})
 	}

@@ -15,10 +15,11 @@ var siblings = []string{"heartbeat", "consumer", "pool", "queue", "store"}
 // standardOnly are the packages without a dependency outside the standard
 // library, and the internal packages that each may use.
 var standardOnly = map[string][]string{
-	"consumer":         {"internal/backoff"},
+	"consumer":         {"internal/backoff", "internal/latency"},
 	"queue":            {"internal/backoff"},
 	"store":            nil,
 	"internal/backoff": nil,
+	"internal/latency": nil,
 }
 
 // sibling returns which of the five packages pkg belongs to, or "".

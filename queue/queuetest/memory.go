@@ -103,7 +103,7 @@ func (m *Memory) Transition(ctx context.Context, owner string, requests []queue.
 				superseded = append(superseded, r.ID)
 				continue
 			}
-			r.Payload, r.Key, r.Created, r.Owner = is.Payload, is.Key, is.Created, owner
+			r.Payload, r.Key, r.MaxAttempts, r.Created, r.Owner = is.Payload, is.Key, is.MaxAttempts, is.Created, owner
 			is.TrackedRequest = clone(r)
 		}
 		return nil

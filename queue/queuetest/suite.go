@@ -45,7 +45,7 @@ type subject struct {
 func (s subject) job(id string) queue.TrackedRequest {
 	now := time.Now().UTC().Truncate(time.Microsecond)
 	return queue.TrackedRequest{
-		Queue: s.queue, ID: id, Key: "key", Priority: 7, Deadline: now.Add(time.Hour), Payload: []byte(`{"a":1}`),
+		Queue: s.queue, ID: id, Key: "key", Priority: 7, MaxAttempts: 5, Deadline: now.Add(time.Hour), Payload: []byte(`{"a":1}`),
 		Status: queue.StatusQueued, Worker: "w", Created: now, Queued: now,
 	}
 }
@@ -125,7 +125,9 @@ func (s subject) transits(t *testing.T) { //nolint:thelper // a test
 	want := s.job("a")
 	want.Status, want.Attempts, want.Started = queue.StatusProcessing, 2, want.Queued.Add(time.Second)
 	want.Steps = []queue.StepRecord{{Name: "s", Attempt: 1, Started: want.Started, Took: time.Millisecond, Result: []byte("1")}}
-	require.Empty(t, s.transition(t, "me", want))
+	change := want
+	change.Payload, change.Key, change.MaxAttempts = []byte("2"), "other", 9 // not its to change
+	require.Empty(t, s.transition(t, "me", change))
 	want.Status, want.Completed, want.Processing, want.Result = queue.StatusCompleted, want.Started.Add(time.Second), time.Second, []byte("5")
 	for range 2 {
 		require.Empty(t, s.transition(t, "me", want), "repeating it is safe")

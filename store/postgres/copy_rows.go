@@ -94,13 +94,14 @@ func appendMessage(b []byte, m *store.Message) []byte {
 
 // appendRequest is a row of copyRequestsSQL.
 func appendRequest(b []byte, r *store.Request, accepted time.Time) []byte {
-	const columns = 19
+	const columns = 20
 	b = binary.BigEndian.AppendUint16(b, columns)
 	b = appendText(b, r.Queue)
 	b = appendText(b, r.ID)
 	b = appendText(b, r.Owner)
 	b = appendText(b, r.Key)
 	b = appendInt32(b, r.Priority)
+	b = appendInt32(b, r.MaxAttempts)
 	b = appendTime(b, r.Deadline)
 	b = appendTime(b, r.Created)
 	b = appendOrNull(b, r.Payload)

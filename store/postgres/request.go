@@ -229,7 +229,7 @@ func scan(row pgx.CollectableRow, first ...any) (r store.Request, err error) {
 	var steps, message *string
 	times := [...]*time.Time{&r.Deadline, &r.Created, &r.Queued, &r.Started, &r.Completed}
 	var read [len(times)]*time.Time
-	err = row.Scan(append(first, &r.Queue, &r.ID, &r.Owner, &r.Key, &r.Priority, &read[0], &read[1], &r.Payload,
+	err = row.Scan(append(first, &r.Queue, &r.ID, &r.Owner, &r.Key, &r.Priority, &r.MaxAttempts, &read[0], &read[1], &r.Payload,
 		&r.Status, &r.Worker, &r.Attempts, &read[2], &read[3], &read[4], &r.Processing, &steps, &r.Result, &message)...)
 	if err != nil {
 		return r, err

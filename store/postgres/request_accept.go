@@ -192,6 +192,7 @@ func acceptParameters(requests []*store.Request, accepted func(*store.Request) t
 		column(requests, accepted),
 		column(requests, func(r *store.Request) string { return r.Key }),
 		column(requests, func(r *store.Request) int32 { return int32(r.Priority) }),
+		column(requests, func(r *store.Request) int32 { return int32(r.MaxAttempts) }),
 		at(func(r *store.Request) time.Time { return r.Deadline }),
 		at(func(r *store.Request) time.Time { return r.Created }),
 		column(requests, func(r *store.Request) []byte { return r.Payload }),

@@ -28,7 +28,8 @@ func TestDB_AcceptAtTheMomentOfTheEnd(t *testing.T) {
 
 			ending := connect(t, dsn)
 			execute(t, ending, "BEGIN")
-			execute(t, ending, "WITH gone AS (DELETE FROM open_requests RETURNING *) INSERT INTO finished_requests SELECT * FROM gone")
+			const columns = "queue, id, owner, accepted_at, key, priority, status, worker, attempts, processing_ns"
+			execute(t, ending, "WITH gone AS (DELETE FROM open_requests RETURNING *) INSERT INTO finished_requests ("+columns+") SELECT "+columns+" FROM gone")
 			type outcome struct {
 				known []store.Request
 				err   error

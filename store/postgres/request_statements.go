@@ -31,7 +31,7 @@ const (
 	outcomeColumns = "status, worker, attempts, queued_at, started_at, completed_at, processing_ns, steps, result, error"
 
 	// requestColumns are read by scanRequest.
-	requestColumns = "queue, id, owner, key, priority, deadline, created_at, payload, " + outcomeColumns
+	requestColumns = "queue, id, owner, key, priority, max_attempts, deadline, created_at, payload, " + outcomeColumns
 	pageColumns    = "at, " + requestColumns
 
 	// outcomes are the parameters $2 to $13, as made by outcomeParameters.
@@ -45,11 +45,11 @@ const (
 // acceptSQL takes requests sorted by key: writers that overlap wait for each other instead of deadlocking.
 const acceptSQL = `
 INSERT INTO {schema}.open_requests (` + requestColumns + `, accepted_at)
-SELECT n.queue, n.id, owner, key, priority, deadline, created_at, nullif(payload, ''), ` + newOutcome + `, accepted_at
+SELECT n.queue, n.id, owner, key, priority, max_attempts, deadline, created_at, nullif(payload, ''), ` + newOutcome + `, accepted_at
 FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::integer[], $7::timestamptz[], $8::timestamptz[],
 		$9::timestamptz[], $10::bigint[], $11::text[], $12::bytea[], $13::text[],
-		$14::timestamptz[], $15::text[], $16::integer[], $17::timestamptz[], $18::timestamptz[], $19::bytea[])
-	AS n (owner, queue, id, ` + outcomeColumns + `, accepted_at, key, priority, deadline, created_at, payload)
+		$14::timestamptz[], $15::text[], $16::integer[], $17::integer[], $18::timestamptz[], $19::timestamptz[], $20::bytea[])
+	AS n (owner, queue, id, ` + outcomeColumns + `, accepted_at, key, priority, max_attempts, deadline, created_at, payload)
 ON CONFLICT DO NOTHING
 RETURNING queue, id`
 
@@ -82,7 +82,7 @@ WITH gone AS (
 	DELETE FROM {schema}.open_requests AS r
 	USING ` + outcomes + `
 	WHERE r.queue = n.queue AND r.id = n.id AND r.owner || '' = $1
-	RETURNING r.queue, r.id, r.owner, r.key, r.priority, r.deadline, r.created_at, r.payload, ` + newOutcome + `, r.accepted_at
+	RETURNING r.queue, r.id, r.owner, r.key, r.priority, r.max_attempts, r.deadline, r.created_at, r.payload, ` + newOutcome + `, r.accepted_at
 )
 INSERT INTO {schema}.finished_requests (` + requestColumns + `, accepted_at)
 SELECT * FROM gone
@@ -127,7 +127,7 @@ WITH RECURSIVE owners (owner) AS (
 )
 UPDATE {schema}.open_requests AS r SET owner = $2, handover = $4
 FROM free WHERE r.queue = $1 AND r.id = free.id
-RETURNING accepted_at, r.queue, r.id, owner, key, priority, deadline, created_at, payload, ` + outcomeColumns
+RETURNING accepted_at, r.queue, r.id, owner, key, priority, max_attempts, deadline, created_at, payload, ` + outcomeColumns
 
 // againSQL hands over what earlier calls did whose replies were lost. Their numbers are $4.
 const againSQL = `

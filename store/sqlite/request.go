@@ -17,7 +17,7 @@ const (
 	outcomeColumns = "status, worker, attempts, queued_at, started_at, completed_at, processing_time, step_results, final_result, error"
 
 	// requestColumns are read by scanRequest.
-	requestColumns = "queue, id, owner, key, priority, deadline, created_at, payload, " + outcomeColumns
+	requestColumns = "queue, id, owner, key, priority, max_attempts, deadline, created_at, payload, " + outcomeColumns
 
 	holdsSQL   = `SELECT expires_at FROM queue_owners WHERE queue = ? AND owner = ?`
 	releaseSQL = `DELETE FROM queue_owners WHERE queue = ? AND owner = ?`
@@ -215,7 +215,7 @@ func scan(rows *sql.Rows, last ...any) (r store.Request, err error) {
 	times := [...]*time.Time{&r.Deadline, &r.Created, &r.Queued, &r.Started, &r.Completed}
 	var read [len(times)]sql.NullInt64
 	err = rows.Scan(append([]any{
-		&r.Queue, &r.ID, &r.Owner, &r.Key, &r.Priority, &read[0], &read[1], &r.Payload,
+		&r.Queue, &r.ID, &r.Owner, &r.Key, &r.Priority, &r.MaxAttempts, &read[0], &read[1], &r.Payload,
 		&r.Status, &r.Worker, &r.Attempts, &read[2], &read[3], &read[4], &r.Processing, &steps, &r.Result, &message,
 	}, last...)...)
 	if err != nil {

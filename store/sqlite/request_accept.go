@@ -16,7 +16,7 @@ const acceptBytes = 8 << 20
 
 const acceptSQL = `
 INSERT INTO requests (` + requestColumns + `, accepted_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT DO NOTHING`
 
 // acceptance is one call of Accept.
@@ -78,7 +78,7 @@ func (db *DB) accept(ctx context.Context, calls []acceptance) (known [][]store.R
 func acceptAll(ctx context.Context, tx *sql.Tx, statement *sql.Stmt, requests []store.Request, now int64) (known []store.Request, err error) {
 	for i := range requests {
 		r := &requests[i]
-		values := append([]any{r.Queue, r.ID, r.Owner, r.Key, r.Priority, orNull(r.Deadline), orNull(r.Created), r.Payload}, outcomeOf(r)...)
+		values := append([]any{r.Queue, r.ID, r.Owner, r.Key, r.Priority, r.MaxAttempts, orNull(r.Deadline), orNull(r.Created), r.Payload}, outcomeOf(r)...)
 		result, err := statement.ExecContext(ctx, append(values, now+int64(i))...)
 		if err != nil {
 			return nil, err

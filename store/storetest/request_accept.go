@@ -20,7 +20,7 @@ import (
 
 func acceptFaithfully(t requests) {
 	full := job("full")
-	full.Key, full.Priority, full.Worker, full.Attempts = "customer-7", -3, "host-1", 2
+	full.Key, full.Priority, full.Worker, full.Attempts, full.MaxAttempts = "customer-7", -3, "host-1", 2, 5
 	full.Deadline = time.Date(9999, 12, 31, 23, 59, 59, 999_999_000, time.UTC)
 	full.Created = time.Date(1, 1, 1, 0, 0, 1, 0, time.UTC)
 	full.Status, full.Started, full.Processing = store.RequestProcessing, full.Queued.Add(time.Second), 17*time.Nanosecond
@@ -136,6 +136,7 @@ func acceptRefused(t requests) {
 	if strconv.IntSize > 32 {
 		bad["priority"] = func(r *store.Request) { r.Priority = math.MinInt }
 		bad["attempts"] = func(r *store.Request) { r.Attempts = math.MaxInt }
+		bad["max attempts"] = func(r *store.Request) { r.MaxAttempts = math.MaxInt }
 	}
 	good := jobs("good", 2*len(bad))
 	batch := append([]store.Request(nil), good...)

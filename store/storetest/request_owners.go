@@ -22,7 +22,7 @@ func transitionStates(t requests) {
 	running := started(first)
 	running.Steps = []store.Step{{Name: "step1", Attempt: 1, Started: running.Started, Took: time.Second, Result: []byte("1")}}
 	change := running
-	change.Payload, change.Key, change.Created, change.Priority, change.Owner = []byte("x"), "x", time.Now(), 9, "x" // not its to change
+	change.Payload, change.Key, change.Created, change.Priority, change.MaxAttempts, change.Owner = []byte("x"), "x", time.Now(), 9, 9, "x" // not its to change
 	require.Empty(t, t.transition("a", change))
 	require.Equal(t, of("a", running)[0], t.request("1"))
 

@@ -151,8 +151,8 @@ func badRequest(r *store.Request) string {
 			return t.field + " is not of the years 1 to 9999"
 		}
 	}
-	if outside32(r.Priority) || outside32(r.Attempts) {
-		return "Priority or Attempts exceeds 32 bits"
+	if outside32(r.Priority) || outside32(r.Attempts) || outside32(r.MaxAttempts) {
+		return "Priority, Attempts or MaxAttempts exceeds 32 bits"
 	}
 	return badBytes(r)
 }

@@ -1,4 +1,4 @@
-package consumer
+package latency
 
 import "time"
 
@@ -15,17 +15,10 @@ func (h *Histogram) Quantile(q float64) time.Duration {
 	return d.quantile(q)
 }
 
-// Recently exposes recently.
-type Recently struct{ *recently }
-
-// NewRecently is newRecently.
-func NewRecently() Recently { return Recently{newRecently()} }
-
-// Record is recently.record, now.
-func (r Recently) Record(d time.Duration) { r.record(d, time.Now()) }
-
 // Quantile is that of the last minute or two.
-func (r Recently) Quantile(q float64) time.Duration { return r.distribution(time.Now()).quantile(q) }
+func (r *Recent) Quantile(q float64, now time.Duration) time.Duration {
+	return r.distribution(now).quantile(q)
+}
 
 // BucketCount is bucketCount.
 const BucketCount = bucketCount

@@ -1,4 +1,4 @@
-package consumer_test
+package latency_test
 
 import (
 	"math"
@@ -6,12 +6,11 @@ import (
 	"slices"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/upbeat-go/upbeat/consumer"
+	"github.com/upbeat-go/upbeat/internal/latency"
 )
 
 // tolerance is what the histogram promises.
@@ -38,7 +37,7 @@ func TestHistogram_QuantilesAreWithinTheTolerance(t *testing.T) {
 	}
 	for name, draw := range distributions {
 		for _, size := range []int{1, 2, 10, 99, 10_000} {
-			var h consumer.Histogram
+			var h latency.Histogram
 			var exact []time.Duration
 			for range size {
 				d := draw()
@@ -60,24 +59,24 @@ func TestHistogram_EveryDurationHasItsBucket(t *testing.T) {
 	for bits := range 63 {
 		for _, near := range []time.Duration{-1, 0, 1} {
 			d := 1<<bits + near
-			bucket := consumer.BucketOf(d)
+			bucket := latency.BucketOf(d)
 			require.GreaterOrEqual(t, bucket, last, "%d", d)
 			last = bucket
 			if d >= 1024 && d < 1<<42 {
-				require.InEpsilon(t, d, consumer.MiddleOf(bucket), tolerance)
+				require.InEpsilon(t, d, latency.MiddleOf(bucket), tolerance)
 			}
 		}
 	}
-	require.Equal(t, consumer.BucketCount-1, last)
-	require.Zero(t, consumer.BucketOf(math.MinInt64))
-	for bucket := range consumer.BucketCount {
-		require.Equal(t, bucket, consumer.BucketOf(consumer.MiddleOf(bucket)))
+	require.Equal(t, latency.BucketCount-1, last)
+	require.Zero(t, latency.BucketOf(math.MinInt64))
+	for bucket := range latency.BucketCount {
+		require.Equal(t, bucket, latency.BucketOf(latency.MiddleOf(bucket)))
 	}
 }
 
 func TestHistogram_EmptyAndBesideOneAnother(t *testing.T) {
 	t.Parallel()
-	var h consumer.Histogram
+	var h latency.Histogram
 	require.Zero(t, h.Quantile(0.5))
 	var recording sync.WaitGroup
 	for range 4 {
@@ -92,31 +91,32 @@ func TestHistogram_EmptyAndBesideOneAnother(t *testing.T) {
 }
 
 func TestHistogram_RecordingAllocatesNothing(t *testing.T) { // not parallel, as others would be counted
-	var h consumer.Histogram
+	var h latency.Histogram
 	require.Zero(t, testing.AllocsPerRun(1000, func() { h.Record(time.Second) }))
 }
 
-func TestRecently_ForgetsAfterAMinuteOrTwo(t *testing.T) {
+func TestRecent_ForgetsAfterAMinuteOrTwo(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		r := consumer.NewRecently()
-		require.Zero(t, r.Quantile(0.5))
-		r.Record(time.Second)
-		pass(119 * time.Second)
-		require.InEpsilon(t, time.Second, r.Quantile(0), tolerance)
-		r.Record(time.Hour)
-		pass(2 * time.Second)
-		require.InEpsilon(t, time.Hour, r.Quantile(0), tolerance, "the first minute is over for long")
-		pass(10 * time.Minute)
-		require.Zero(t, r.Quantile(1))
-		r.Record(time.Minute)
-		require.InEpsilon(t, time.Minute, r.Quantile(0), tolerance)
-		require.InEpsilon(t, time.Minute, r.Quantile(1), tolerance)
-	})
+	var r latency.Recent
+	var now time.Duration
+	require.Zero(t, r.Quantile(0.5, now))
+	r.Record(time.Second, now)
+	now += 119 * time.Second
+	require.InEpsilon(t, time.Second, r.Quantile(0, now), tolerance)
+	r.Record(time.Hour, now)
+	now += 2 * time.Second
+	require.InEpsilon(t, time.Hour, r.Quantile(0, now), tolerance, "the first minute is over for long")
+	now += 10 * time.Minute
+	require.Zero(t, r.Quantile(1, now))
+	r.Record(time.Minute, now)
+	p50, p95, p99 := r.Percentiles(now)
+	for _, p := range []time.Duration{r.Quantile(0, now), p50, p95, p99, r.Quantile(1, now)} {
+		require.InEpsilon(t, time.Minute, p, tolerance)
+	}
 }
 
 func BenchmarkHistogram(b *testing.B) {
-	var h consumer.Histogram
+	var h latency.Histogram
 	b.ReportAllocs()
 	for d := time.Microsecond; b.Loop(); d += time.Microsecond {
 		h.Record(d)

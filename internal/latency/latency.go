@@ -1,4 +1,5 @@
-package consumer
+// Package latency counts durations for percentiles of the last minute or two.
+package latency
 
 import (
 	"math"
@@ -74,22 +75,19 @@ func (d *distribution) quantile(q float64) time.Duration {
 	return 0
 }
 
-// recently is a histogram of the last minute or two: percentiles over the whole life of a service no longer move when something goes wrong. Safe for
-// concurrent use.
-type recently struct {
-	begun  time.Time
+// Recent is a histogram of the last minute or two: percentiles over the whole life of a service no longer move when something goes wrong. The
+// zero value is empty. Safe for concurrent use. Times are those since some moment that stays the same and is monotonic.
+type Recent struct {
 	minute atomic.Int64
-	halves [2]histogram // of even and odd minutes since begun
+	halves [2]histogram // of even and odd minutes
 }
 
-func newRecently() *recently { return &recently{begun: time.Now()} }
-
-// record counts d as of now. A few may be lost when a minute begins.
-func (r *recently) record(d time.Duration, now time.Time) { r.half(now).record(d) }
+// Record counts d as of now. It allocates nothing. A few may be lost when a minute begins.
+func (r *Recent) Record(d, now time.Duration) { r.half(now).record(d) }
 
 // half is where the minute of now is counted. Whoever comes first in a minute clears what is too old.
-func (r *recently) half(now time.Time) *histogram {
-	minute := int64(now.Sub(r.begun) / time.Minute)
+func (r *Recent) half(now time.Duration) *histogram {
+	minute := int64(now / time.Minute)
 	if old := r.minute.Load(); minute > old && r.minute.CompareAndSwap(old, minute) {
 		r.halves[minute&1].clear()
 		if minute > old+1 {
@@ -99,8 +97,14 @@ func (r *recently) half(now time.Time) *histogram {
 	return &r.halves[minute&1]
 }
 
-// distribution is what was recorded in this minute and the one before.
-func (r *recently) distribution(now time.Time) *distribution {
+// Percentiles are the durations, within 1/32, that 50, 95 and 99 of a hundred recorded in this minute and the one before don't exceed; 0 if
+// there were none.
+func (r *Recent) Percentiles(now time.Duration) (p50, p95, p99 time.Duration) {
+	d := r.distribution(now)
+	return d.quantile(0.5), d.quantile(0.95), d.quantile(0.99)
+}
+
+func (r *Recent) distribution(now time.Duration) *distribution {
 	r.half(now)
 	var d distribution
 	for i := range r.halves {

@@ -98,7 +98,18 @@
 // A role's statement_timeout and lock_timeout hold for all but Migrate and what makes and drops partitions. A server that only reads
 // answers all questions.
 //
-// SPEED
+// # Speed
+//
+// As ratios within one run, on two cores that client and server share and with synchronous commits; measure your own machine with
+// make bench BENCH=Store, and requests with go test -run '^$' -bench 'Accept|Insert' ./store/postgres.
+//
+//   - Record in batches of 5,000 from two writers, statuses and all, writes 0.7 to 1.3 times what COPY by pgx's CopyFrom writes to the same
+//     table, and 1.7 to 2.5 times what an unnest statement writes to a log keyed by (message_id, time) with an index by service. With ten
+//     million rows in the log it is as fast as with none. A replay takes two thirds of the time.
+//   - Accept from 64 submitters of one request each takes 2.6 to 4 times as many a second as an INSERT for each on 15 connections, and a
+//     sixth of the CPU of both sides.
+//   - Dashboard of 1,000 services with ten million messages takes 1.4 times as long as a lookup of 1,000 rows by their key.
+//
 // # Concurrency and shutdown
 //
 // A DB is safe for concurrent use. Close waits for calls in progress and closes the connections; end the calls first.

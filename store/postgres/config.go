@@ -31,8 +31,8 @@ type Config struct {
 	MaxConnLifetime time.Duration
 
 	// Retention is how long the audit log, finished requests and queue metrics are kept, 24h to 87600h (ten years), or 0 for 720h (30 days). Maintain drops
-	// the UTC days that lie wholly behind it. Negative keeps all; late messages are then taken from 30 days back,
-	// or from the oldest day that has messages. Processes that share a schema need the same value.
+	// the UTC days that lie wholly behind it; finished requests go by whole weeks, up to a week later. Negative keeps all; late messages are
+	// then taken from 30 days back, or from the oldest day that has messages. Processes that share a schema need the same value.
 	Retention time.Duration
 
 	// Logger is told what was migrated, dropped and retried. Nil means slog.Default().

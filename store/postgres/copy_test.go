@@ -3,6 +3,7 @@ package postgres_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -114,23 +115,42 @@ func TestDB_CopyMeetsDuplicates(t *testing.T) {
 // TestDB_ReplayTroublesTheServerOnce holds that what is stored already isn't found out by an error each time.
 func TestDB_ReplayTroublesTheServerOnce(t *testing.T) {
 	t.Parallel()
-	dsn := testserver.DatabaseURL(t)
-	db := migrated(t, dsn, postgres.Config{PoolSize: 1})
 	msgs := beats("a", 20_000)
-	rollbacks := func() int {
-		conn := connect(t, dsn)
-		return number(t, conn, "SELECT xact_rollback FROM pg_stat_database WHERE datname = current_database()")
+	requests := make([]store.Request, 400)
+	for i := range requests {
+		requests[i] = store.Request{Queue: "q", ID: fmt.Sprint(i), Status: store.RequestQueued}
 	}
-	before := rollbacks()
-	for range 2 {
-		for batch := range slices.Chunk(msgs, 500) {
-			_, err := db.Record(t.Context(), batch)
-			require.NoError(t, err)
-		}
+	for name, write := range map[string]func(db *postgres.DB) error{
+		"record": func(db *postgres.DB) (err error) {
+			for batch := range slices.Chunk(msgs, 500) {
+				_, failed := db.Record(t.Context(), batch)
+				err = errors.Join(err, failed)
+			}
+			return err
+		},
+		"accept": func(db *postgres.DB) (err error) {
+			for batch := range slices.Chunk(requests, 10) {
+				_, failed := db.Accept(t.Context(), "a", batch)
+				err = errors.Join(err, failed)
+			}
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dsn := testserver.DatabaseURL(t)
+			db := migrated(t, dsn, postgres.Config{PoolSize: 1})
+			rollbacks := func() int {
+				return number(t, connect(t, dsn), "SELECT xact_rollback FROM pg_stat_database WHERE datname = current_database()")
+			}
+			before := rollbacks()
+			require.NoError(t, write(db))
+			require.NoError(t, write(db))
+			db.Close()
+			require.Eventually(t, func() bool { return rollbacks() > before }, 10*time.Second, 10*time.Millisecond)
+			require.Equal(t, before+1, rollbacks())
+		})
 	}
-	db.Close()
-	require.Eventually(t, func() bool { return rollbacks() > before }, 10*time.Second, 10*time.Millisecond)
-	require.Equal(t, before+1, rollbacks())
 }
 
 // TestDB_CopyOfTheSameAtOnce has many writers record the same batch at the same moment: they collide, and all of them succeed.

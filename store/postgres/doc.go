@@ -57,6 +57,8 @@
 // Rollups come to the same however often, in whatever order and from how many processes they are made: a minute is always made
 // anew from the log, and is done again when something is added to it.
 //
+// Requests of calls that share a commit are copied, too, if there are eight or more, under the same caution.
+//
 // A request is in open_requests or in finished_requests, never in both, and moves in one transaction: its ID is unique in its queue for
 // as long as the row is kept. Accept returns when the commit is durable; calls that come while one is under way share the next. Whoever
 // doesn't own a request can't change it, and an outcome is written once. What an owner has left is handed over when its lease has
@@ -86,6 +88,27 @@
 //
 // Metric and the throughput of Dashboard are as new as the last Maintain, and say up to when they are complete. Quantiles
 // come from histograms and are right to within 4 %.
+//
+// # Rights
+//
+// The role that migrates and maintains owns the tables: it makes and drops partitions. Another one may record, accept and ask with
+// SELECT, INSERT, UPDATE and DELETE on all tables of the schema, and USAGE on it. What needs a partition that isn't there then fails
+// with an error that names it, which is transient: let the owner call Maintain in time.
+//
+// A role's statement_timeout and lock_timeout hold for all but Migrate and what makes and drops partitions. A server that only reads
+// answers all questions.
+//
+// # Speed
+//
+// As ratios within one run, on two cores that client and server share and with synchronous commits; measure your own machine with
+// make bench BENCH=Store, and requests with go test -run '^$' -bench 'Accept|Insert' ./store/postgres.
+//
+//   - Record in batches of 5,000 from two writers, statuses and all, writes 0.7 to 1.3 times what COPY by pgx's CopyFrom writes to the same
+//     table, and 1.7 to 2.5 times what an unnest statement writes to a log keyed by (message_id, time) with an index by service. With ten
+//     million rows in the log it is as fast as with none. A replay takes two thirds of the time.
+//   - Accept from 64 submitters of one request each takes 2.6 to 4 times as many a second as an INSERT for each on 15 connections, and a
+//     sixth of the CPU of both sides.
+//   - Dashboard of 1,000 services with ten million messages takes 1.4 times as long as a lookup of 1,000 rows by their key.
 //
 // # Concurrency and shutdown
 //

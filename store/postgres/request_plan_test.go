@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"math"
 	"slices"
@@ -55,6 +56,14 @@ func TestDB_RequestsAreServedByIndexes(t *testing.T) {
 		call  func(db *postgres.DB) error
 	}{
 		{"accept", 0, 100, func(db *postgres.DB) error { _, err := db.Accept(ctx, "a", known); return err }},
+		{"accept of many", 0, 100, func(db *postgres.DB) error { // which are copied
+			fresh := make([]store.Request, 50)
+			for i := range fresh {
+				fresh[i] = store.Request{Queue: "queue-1", ID: rand.Text(), Status: store.RequestQueued}
+			}
+			_, err := db.Accept(ctx, "a", fresh)
+			return err
+		}},
 		{"begin", 0, 2000, func(db *postgres.DB) error {
 			_, err := db.Transition(ctx, "here", withStatus(all[2500:2600], store.RequestProcessing))
 			return err

@@ -24,6 +24,12 @@
 // that of another. Whether a message is too old or of the future, and whether a lease has run
 // out, is decided by this machine's clock.
 //
+// # Speed
+//
+// As ratios within one run on two cores; measure your own machine with go test -run '^$' -bench . in this folder. Record in batches of 5,000
+// writes 0.7 to 0.9 times what a loop over a prepared INSERT does, which checks nothing and keeps no statuses. Accept from 64
+// submitters takes 7 to 14 times as many requests a second as an INSERT for each. A page far down costs what the first one does.
+//
 // # Concurrency and shutdown
 //
 // A DB is safe for concurrent use. Close waits for calls in progress; end those first.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -44,10 +45,18 @@ func acceptFaithfully(t requests) {
 		all = append(all, r)
 	}
 	require.Empty(t, t.accept(`an "owner"`, all...))
+	for _, r := range all { // a store may have a way for many and one for few
+		r.Queue = "alone"
+		require.Empty(t, t.accept(`an "owner"`, r))
+	}
 	local.Queued = local.Queued.UTC().Truncate(time.Microsecond)
 	all[2] = local
 	for _, want := range of(`an "owner"`, all...) {
 		require.Equal(t, want, t.request(want.ID))
+		want.Queue = "alone"
+		got, _, err := t.Request(t.Context(), want.Queue, want.ID)
+		require.NoError(t, err)
+		require.Equal(t, want, got)
 	}
 	_, found, err := t.Request(t.Context(), "orders", "unknown")
 	require.NoError(t, err)
@@ -82,13 +91,17 @@ func acceptFinished(t requests) {
 	for i := range again {
 		again[i].ID = all[i].ID
 	}
-	fresh := job("fresh")
-	require.Equal(t, of("a", all...), t.accept("b", append(again, fresh)...))
+	var fresh []store.Request
+	for _, n := range []int{20, 1} { // a store may have a way for many and one for few
+		some := jobs(fmt.Sprint("fresh", n), n)
+		require.Equal(t, of("a", all...), t.accept("b", append(slices.Clone(again), some...)...))
+		fresh = append(fresh, some...)
+	}
 	for _, r := range of("a", all...) {
 		require.Equal(t, r, t.request(r.ID))
 	}
 	t.hold("c", time.Hour)
-	require.Equal(t, []string{"fresh"}, idsOf(t.unfinished("c", 10)), "nothing that is finished comes to life again")
+	require.Equal(t, idsOf(fresh), idsOf(t.unfinished("c", 100)), "nothing that is finished comes to life again")
 }
 
 func acceptTwice(t requests) {

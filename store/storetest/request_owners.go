@@ -145,7 +145,7 @@ func holdRefused(t requests) {
 func unfinishedOrder(t requests) {
 	var want []string
 	for i, owner := range []string{"c", "a", "b", "a", "c"} {
-		batch := jobs(fmt.Sprint(9-i), 4) // neither by ID nor by owner
+		batch := jobs(fmt.Sprint(9-i), 4+8*(i%2)) // neither by ID nor by owner
 		batch[0].ID, batch[3].ID = batch[3].ID, batch[0].ID
 		t.accept(owner, batch...)
 		want = append(want, idsOf(batch)...)

@@ -104,6 +104,7 @@ func (db *DB) retryable(err error) bool {
 	case codeNoPartition:
 		db.log.forget()
 		db.rollups.forget()
+		db.pool.Reset() // a server process was seen that never noticed a partition which others had added: the next try asks a new one
 		return true
 	case codeReadOnly:
 		db.pool.Reset()

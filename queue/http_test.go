@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -62,4 +64,31 @@ func TestQueue_ServesItsStatus(t *testing.T) {
 	}, body)
 	_, body = get(t, mux, "/advice")
 	require.NotEmpty(t, body["reasons"])
+}
+
+func TestQueue_ServesItsEfficiency(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue(t, sleeper, queue.Config{Concurrency: 4})
+		stop := run(q)
+		efficiency := func() map[string]any {
+			synctest.Wait()
+			w := httptest.NewRecorder()
+			q.ServeEfficiency(w, httptest.NewRequest(http.MethodGet, "/", http.NoBody))
+			var body map[string]any
+			require.NoError(t, json.Unmarshal(w.Body.Bytes(), &body))
+			return body
+		}
+		for _, percent := range []float64{25, 50, 75, 100} {
+			mustSubmit(t, q, queue.Job[time.Duration]{Payload: 10 * time.Second})
+			require.Equal(t, percent, efficiency()["efficiency_percentage"])
+		}
+		require.Equal(t, "as it should be", efficiency()["recommendation"])
+		mustSubmit(t, q, queue.Job[time.Duration]{})
+		require.Contains(t, efficiency()["recommendation"], "raise the concurrency")
+		q.Pause()
+		require.Equal(t, "paused", efficiency()["recommendation"])
+		q.Resume()
+		require.NoError(t, stop())
+	})
 }

@@ -132,3 +132,28 @@ func TestTogether_StopsTheOthersAndIsolatesPanics(t *testing.T) {
 	require.True(t, ok)
 	require.Contains(t, string(panicked.Stack), "TestTogether")
 }
+
+func TestStep_ThatFailedAtFirstIsDoneOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		done := 0
+		q := newQueue(t, func(ctx context.Context, task *queue.Task[int]) (int, error) {
+			_, err := queue.Step(ctx, task, "pay", func(context.Context) (int, error) {
+				if task.Attempt == 1 {
+					return 0, errFlaky
+				}
+				done++
+				return done, nil
+			})
+			if err == nil && task.Attempt < 4 {
+				err = errFlaky
+			}
+			return done, err
+		}, queue.Config{Retry: queue.Retry{Attempts: 4}})
+		stop := run(q)
+		_, err := mustSubmit(t, q, queue.Job[int]{}).Wait(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, 1, done)
+		require.NoError(t, stop())
+	})
+}

@@ -10,11 +10,11 @@ import (
 	"github.com/upbeat-go/upbeat/store/storetest"
 )
 
-func openAt(t *testing.T, path string, cfg sqlite.Config) *sqlite.DB {
-	t.Helper()
-	db, err := sqlite.Open(t.Context(), path, cfg)
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, db.Close()) })
+func openAt(tb testing.TB, path string, cfg sqlite.Config) *sqlite.DB {
+	tb.Helper()
+	db, err := sqlite.Open(tb.Context(), path, cfg)
+	require.NoError(tb, err)
+	tb.Cleanup(func() { require.NoError(tb, db.Close()) })
 	return db
 }
 

@@ -43,11 +43,11 @@ func beats(instance string, n int) []store.Message {
 }
 
 // connect opens the file beside the store.
-func connect(t *testing.T, path string) *sql.DB {
-	t.Helper()
+func connect(tb testing.TB, path string) *sql.DB {
+	tb.Helper()
 	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=busy_timeout(10000)")
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, db.Close()) })
+	require.NoError(tb, err)
+	tb.Cleanup(func() { require.NoError(tb, db.Close()) })
 	return db
 }
 
@@ -58,10 +58,10 @@ func number(t *testing.T, db *sql.DB, query string) int {
 	return n
 }
 
-func execute(t *testing.T, db *sql.DB, query string, args ...any) {
-	t.Helper()
-	_, err := db.ExecContext(t.Context(), query, args...)
-	require.NoError(t, err)
+func execute(tb testing.TB, db *sql.DB, query string, args ...any) {
+	tb.Helper()
+	_, err := db.ExecContext(tb.Context(), query, args...)
+	require.NoError(tb, err)
 }
 
 func TestOpen_Refuses(t *testing.T) {

@@ -28,7 +28,7 @@
 //
 // As ratios within one run on two cores; measure your own machine with go test -run '^$' -bench . in this folder. Record in batches of 5,000
 // writes 0.7 to 0.9 times what a loop over a prepared INSERT does, which checks nothing and keeps no statuses. Accept from 64
-// submitters takes 7 to 14 times as many requests a second as an INSERT for each. A page far down costs what the first one does.
+// submitters takes 7 to 14 times as many requests a second as an INSERT for each. A page far down costs what the first one does (-bench Page).
 //
 // # Concurrency and shutdown
 //

@@ -12,18 +12,17 @@ import (
 	"github.com/upbeat-go/upbeat/store/sqlite"
 )
 
-// TestDB_LastPageCostsWhatTheFirstDoes reads pages at both ends of 200,000 rows: a page that reads over those before it takes
-// thirty times as long and more, and is allowed ten.
-func TestDB_LastPageCostsWhatTheFirstDoes(t *testing.T) {
-	t.Parallel()
-	path := filepath.Join(t.TempDir(), "x.db")
-	db := openAt(t, path, sqlite.Config{})
-	ctx := t.Context()
-	require.NoError(t, db.Migrate(ctx))
+// BenchmarkDB_Page reads pages at both ends of 200,000 rows. If the last one read over those before it, it would take thirty times
+// as long as the first.
+func BenchmarkDB_Page(b *testing.B) {
+	path := filepath.Join(b.TempDir(), "x.db")
+	db := openAt(b, path, sqlite.Config{})
+	ctx := b.Context()
+	require.NoError(b, db.Migrate(ctx))
 	const rows = 200_000
 	start := time.Now().Add(-time.Hour).Truncate(time.Second)
 	from := fmt.Sprintf("FROM (WITH RECURSIVE s (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM s WHERE n < %d) SELECT n, %d + n AS at FROM s)", rows-1, start.UnixMicro())
-	other := connect(t, path)
+	other := connect(b, path)
 	for _, insert := range []string{
 		"INSERT INTO health_messages SELECT at, n, at, '', 's', 'i', n, '', NULL ",
 		"INSERT INTO requests (queue, id, owner, accepted_at, key, priority, status, worker, attempts, processing_time) SELECT 'q', n, 'o', at, '', 0, 'queued', '', 0, 0 ",
@@ -33,7 +32,7 @@ func TestDB_LastPageCostsWhatTheFirstDoes(t *testing.T) {
 		`INSERT INTO health_alerts (fingerprint, service_name, instance_id, alert_name, severity, message, raised_at, last_raised_at, raise_count, resolved_at)
 			SELECT n, 's', '', 'a', '', '', at, at, 1, at `,
 	} {
-		execute(t, other, insert+from)
+		execute(b, other, insert+from)
 	}
 	for name, page := range map[string]func(after time.Time) (int, error){
 		"messages": func(after time.Time) (int, error) {
@@ -61,23 +60,14 @@ func TestDB_LastPageCostsWhatTheFirstDoes(t *testing.T) {
 			return len(p.Events), err
 		},
 	} {
-		first := leastOf(t, func() (int, error) { return page(start.Add(time.Hour)) })
-		last := leastOf(t, func() (int, error) { return page(start.Add(150 * time.Microsecond)) })
-		t.Logf("%-16s first page %s, last %s", name, first, last)
-		require.Less(t, last, 10*first, name)
+		for end, after := range map[string]time.Time{"first": start.Add(time.Hour), "last": start.Add(150 * time.Microsecond)} {
+			b.Run(name+"/"+end, func(b *testing.B) {
+				for b.Loop() {
+					n, err := page(after)
+					require.NoError(b, err)
+					require.Equal(b, 100, n)
+				}
+			})
+		}
 	}
-}
-
-// leastOf is the least time of some calls that give full pages.
-func leastOf(t *testing.T, page func() (int, error)) time.Duration {
-	t.Helper()
-	least := time.Hour
-	for range 7 {
-		start := time.Now()
-		n, err := page()
-		least = min(least, time.Since(start))
-		require.NoError(t, err)
-		require.Equal(t, 100, n)
-	}
-	return least
 }

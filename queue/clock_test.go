@@ -2,6 +2,7 @@ package queue_test
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -71,7 +72,7 @@ func TestTracker_JumpOfTheTrackersClock(t *testing.T) {
 			mustSubmit(t, q, queue.Job[time.Duration]{Payload: time.Minute})
 		}
 		<-time.After(10 * time.Minute)
-		require.Greater(t, jumpy.jumps, 10)
+		require.Greater(t, jumpy.jumps.Load(), int64(10))
 		require.EqualValues(t, 5, q.Stats().Done)
 		require.Zero(t, q.Stats().Superseded)
 		for _, r := range m.Requests() {
@@ -86,11 +87,10 @@ func TestTracker_JumpOfTheTrackersClock(t *testing.T) {
 // jumpy is a tracker whose clock jumps an hour ahead whenever nobody looks.
 type jumpy struct {
 	*queuetest.Memory
-	jumps int
+	jumps atomic.Int64
 }
 
 func (j *jumpy) Hold(ctx context.Context, name, owner string, d time.Duration) (bool, error) {
 	_, err := j.Memory.Hold(ctx, name, owner, d)
-	j.jumps++
-	return j.jumps > 1, err
+	return j.jumps.Add(1) > 1, err
 }

@@ -36,7 +36,7 @@ type Queue[T, R any] struct {
 	work     context.Context // of handlers; set by Run before the first of them starts
 	panics   panicLog
 
-	waits, runs recently
+	waits, runs took
 	gauge       gauge
 	arrivals    gauge         // jobs a second
 	lined       int64         // jobs that ever got in line, as the monitor saw it last

@@ -16,7 +16,7 @@ var siblings = []string{"heartbeat", "consumer", "pool", "queue", "store"}
 // library, and the internal packages that each may use.
 var standardOnly = map[string][]string{
 	"consumer":         {"internal/backoff", "internal/latency"},
-	"queue":            {"internal/backoff"},
+	"queue":            {"internal/backoff", "internal/latency"},
 	"store":            nil,
 	"internal/backoff": nil,
 	"internal/latency": nil,

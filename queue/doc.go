@@ -47,7 +47,7 @@
 // Measured with 4,000 workers on two processors that had little else to do, in internal/bench, each beside the others in one run; where other programs
 // want the processors, too, the first two vary widely.
 //
-//   - An empty task of Go, to its end, takes a quarter of the time that it takes in pond and a tenth of that in ants, from one submitter and from many
+//   - An empty task of Go, to its end, takes an eighth to a quarter of the time that it takes in pond and a tenth of that in ants, from one submitter and from many
 //     (-bench 'Queue_(EmptyTask|ParallelSubmitters)').
 //   - In units of such a task: one with a Key of 1,000 takes 2, one with a Priority 5, one with a ticket 6 (two allocations, 230 bytes), with a ticket and
 //     a handler that looks at its context 10, with a ticket and an ID 10, with a ticket and a Deadline 11; to submit one and Wait for it,

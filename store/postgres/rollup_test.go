@@ -183,7 +183,10 @@ func TestDB_RollupsMissNothingThatCommitsMeanwhile(t *testing.T) {
 	db := migrated(t, dsn, postgres.Config{})
 	conn, watcher := connect(t, dsn), connect(t, dsn)
 	msgs := measured(20, 1)
-	_, err := db.Record(t.Context(), msgs[:10])
+	_, err := db.Record(t.Context(), msgs[:5])
+	require.NoError(t, err)
+	require.NoError(t, db.Maintain(t.Context())) // shortly after midnight, the day of the messages has no partition yet
+	_, err = db.Record(t.Context(), msgs[5:10])
 	require.NoError(t, err)
 	execute(t, conn, "BEGIN")
 	execute(t, conn, "LOCK TABLE health_rollups IN EXCLUSIVE MODE")

@@ -79,6 +79,14 @@ func requestPages(t requests) {
 	require.NoError(t, err)
 	require.Equal(t, want, page.Requests)
 	require.Nil(t, page.Next)
+	// Of the time of a cursor To says no, wherever the page begins.
+	page, err = t.Requests(t.Context(), store.RequestQuery{Limit: 1})
+	require.NoError(t, err)
+	at := page.Next.At
+	page, err = t.Requests(t.Context(), store.RequestQuery{Limit: 1, To: at, After: &store.RequestCursor{At: at, Queue: "zzz"}})
+	require.NoError(t, err)
+	require.NotEqual(t, want[0], page.Requests[0])
+	require.True(t, page.Next.At.Before(at))
 }
 
 func requestsChoose(t requests) {
@@ -229,6 +237,8 @@ func samplePages(t requests) {
 	require.Len(t, pages(store.QueueSampleQuery{Queue: "orders", Worker: "a"}), 60)
 	require.Equal(t, want[30:60], pages(store.QueueSampleQuery{Queue: "orders", From: want[59].At, To: want[29].At}))
 	require.Empty(t, pages(store.QueueSampleQuery{Queue: "nobody's"}))
+	at := want[30].At // of which To says no, wherever the page begins
+	require.Equal(t, want[36:], pages(store.QueueSampleQuery{Queue: "orders", To: at, After: &store.QueueSampleCursor{At: at, Worker: "z"}}))
 }
 
 func samplesOnce(t requests) {

@@ -28,7 +28,7 @@ func RequestQuery(q store.RequestQuery) (store.RequestQuery, error) {
 	if q.To.IsZero() {
 		q.To = endOfTime
 	}
-	if q.After == nil || q.To.Before(q.After.At) {
+	if q.After == nil || !q.After.At.Before(q.To) {
 		q.After = &store.RequestCursor{At: q.To}
 	}
 	return q, err
@@ -161,7 +161,7 @@ func QueueSampleQuery(q store.QueueSampleQuery) (store.QueueSampleQuery, error) 
 	if q.To.IsZero() {
 		q.To = endOfTime
 	}
-	if q.After == nil || q.To.Before(q.After.At) {
+	if q.After == nil || !q.After.At.Before(q.To) {
 		q.After = &store.QueueSampleCursor{At: q.To}
 	}
 	return q, err

@@ -4,15 +4,11 @@ package bench_test
 
 import (
 	"context"
-	"log/slog"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
 
-	"github.com/riverqueue/river"
-	"github.com/riverqueue/river/riverdriver/riverpgxv5"
-	"github.com/riverqueue/river/rivermigrate"
 	"github.com/stretchr/testify/require"
 
 	"github.com/upbeat-go/upbeat/queue"
@@ -67,19 +63,7 @@ func fromAll(b *testing.B, submit func() error) {
 }
 
 func benchmarkRiver(b *testing.B) {
-	pool := connect(b, durablePostgres(b))
-	driver := riverpgxv5.New(pool)
-	migrator, err := rivermigrate.New(driver, nil)
-	require.NoError(b, err)
-	_, err = migrator.Migrate(b.Context(), rivermigrate.DirectionUp, nil)
-	require.NoError(b, err)
-	w := &riverWorker{seen: newCounter(b.N)}
-	workers := river.NewWorkers()
-	river.AddWorker(workers, w)
-	client, err := river.NewClient(driver, &river.Config{
-		Queues: map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 500}}, Workers: workers, Logger: slog.New(slog.DiscardHandler),
-	})
-	require.NoError(b, err)
+	w, client := riverClient(b)
 	payload := string(beatPayload(b, 1))
 	require.NoError(b, client.Start(b.Context()))
 	b.ResetTimer()

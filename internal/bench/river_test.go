@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/rivermigrate"
@@ -31,8 +32,9 @@ func (w *riverWorker) Work(context.Context, *river.Job[riverJob]) error {
 	return nil
 }
 
-// drainRiver works on jobs in Postgres that are there already, with 500 workers.
-func drainRiver(b *testing.B) {
+// riverClient works with 500 workers, once it is started, on a Postgres that commits to the disk.
+func riverClient(b *testing.B) (*riverWorker, *river.Client[pgx.Tx]) {
+	b.Helper()
 	pool := connect(b, durablePostgres(b))
 	driver := riverpgxv5.New(pool)
 	migrator, err := rivermigrate.New(driver, nil)
@@ -46,6 +48,12 @@ func drainRiver(b *testing.B) {
 		Queues: map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 500}}, Workers: workers, Logger: slog.New(slog.DiscardHandler),
 	})
 	require.NoError(b, err)
+	return w, client
+}
+
+// drainRiver works on jobs in Postgres that are there already, with 500 workers.
+func drainRiver(b *testing.B) {
+	w, client := riverClient(b)
 	payload := string(beatPayload(b, 1))
 	jobs := make([]river.InsertManyParams, 0, 5000)
 	for i := range b.N {

@@ -160,7 +160,7 @@ func TestConsumer_HandsDeadLettersToTheConfig(t *testing.T) {
 	})
 }
 
-// noGraves is a source that can't keep dead letters for now.
+// noGraves is a source that keeps no dead letters, as during an outage.
 type noGraves struct{ *consumertest.Source }
 
 func (s noGraves) Settle(ctx context.Context, outcomes []consumer.Outcome) error {
